@@ -1,0 +1,104 @@
+package meshery
+
+// The names that Meshery Server and kubectl users look for in the namespace "meshery". Any other name and namespace
+// works too: only tools that have these names built in need them.
+const (
+	Namespace    = "meshery"
+	BrokerName   = "meshery-broker"
+	MeshSyncName = "meshery-meshsync"
+	OperatorName = "meshery-operator"
+)
+
+// Labels of the objects that the operator owns and of their pods.
+const (
+	LabelApp       = "app"
+	LabelComponent = "component"
+	LabelName      = "app.kubernetes.io/name"
+	LabelInstance  = "app.kubernetes.io/instance"
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	LabelPartOf    = "app.kubernetes.io/part-of"
+
+	// LabelOwnerNamespace and LabelOwnerName tie a cluster-scoped object to the MeshSync it was made for, because a
+	// cluster-scoped object cannot carry an owner reference to a namespaced one.
+	LabelOwnerNamespace = "meshery.io/owner-namespace"
+	LabelOwnerName      = "meshery.io/owner-name"
+)
+
+// Values of the labels above.
+const (
+	AppBroker         = "meshery-broker"
+	AppMeshSync       = "meshery-meshsync"
+	NameNATS          = "nats"
+	ComponentMeshSync = "meshsync"
+	PartOfMeshery     = "meshery"
+)
+
+// Containers.
+const (
+	ContainerManager  = "manager"
+	ContainerNATS     = "nats"
+	ContainerMeshSync = "meshsync"
+)
+
+// Ports of the broker and of the agent.
+const (
+	PortClientName  = "client"
+	PortClient      = 4222
+	PortMonitorName = "monitor"
+	PortMonitor     = 8222
+
+	PortAgentName = "client" // the existing agent's name for its probe port; its probes refer to it
+	PortAgent     = 11000
+)
+
+// The broker's token: Secret BrokerTokenSecret(broker), key BrokerTokenKey.
+const (
+	brokerTokenSecret = "meshery-nats-auth" //nolint:gosec // the name of a Secret, not its content
+	BrokerTokenKey    = "token"
+)
+
+// BrokerTokenSecret is the name of the Secret that holds a Broker's token: meshery-nats-auth for the Broker named
+// meshery-broker, <name>-nats-auth for every other.
+func BrokerTokenSecret(broker string) string {
+	if broker == BrokerName {
+		return brokerTokenSecret
+	}
+	return broker + "-nats-auth"
+}
+
+// HeadlessService is the name of the Service that gives each pod of a Broker its own DNS name.
+func HeadlessService(broker string) string { return broker + "-headless" }
+
+// BrokerConfig is the name of the ConfigMap that holds a Broker's nats.conf.
+func BrokerConfig(broker string) string { return broker + "-config" }
+
+// The watch-list ConfigMap: WatchListConfigMap(meshsync), with a JSON array under each key.
+const (
+	WhitelistKey = "whitelist"
+	BlacklistKey = "blacklist"
+)
+
+// WatchListConfigMap is the name of the ConfigMap that carries a MeshSync's watch-list to its agent.
+func WatchListConfigMap(meshSync string) string { return meshSync + "-watch-list" }
+
+// Environment of the agent, set by the operator.
+const (
+	// EnvBrokerURL is the broker's URL. The token may stand in its user part: nats://<token>@host:4222.
+	EnvBrokerURL = "BROKER_URL"
+	// EnvBrokerToken is the broker's token, kept apart from the URL so that no pod spec holds it.
+	EnvBrokerToken = "BROKER_TOKEN"
+	// EnvNamespace and EnvName say which MeshSync the agent works for, and so which watch-list ConfigMap it follows.
+	EnvNamespace = "MESHSYNC_NAMESPACE"
+	EnvName      = "MESHSYNC_NAME"
+	// EnvVerbosity is klog's verbosity.
+	EnvVerbosity = "MESHSYNC_VERBOSITY"
+)
+
+// Environment of the agent, set by Meshery Server on the agent's Deployment with its own field manager. The operator
+// never owns these.
+const (
+	// EnvRedactSecrets "false" publishes Secret values in clear. Any other value, and none, redacts them.
+	EnvRedactSecrets = "MESHSYNC_REDACT_SECRETS"
+	// EnvDebug "true" raises the verbosity to at least 4.
+	EnvDebug = "DEBUG"
+)

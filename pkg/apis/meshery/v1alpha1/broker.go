@@ -1,0 +1,124 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Broker is a NATS server, or a cluster of them, that carries the state of a Kubernetes cluster to Meshery Server and to
+// any other NATS client that knows its token.
+//
+// +genclient
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=br,categories=meshery
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Size",type=integer,JSONPath=`.spec.size`
+// +kubebuilder:printcolumn:name="External",type=string,JSONPath=`.status.endpoint.external`
+// +kubebuilder:printcolumn:name="Internal",type=string,JSONPath=`.status.endpoint.internal`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 50",message="metadata.name must have at most 50 characters: names of Services and pods are made from it"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be a DNS-1035 label (a-z, 0-9 and -, beginning with a letter): it names a Service"
+type Broker struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what the user wants.
+	// +optional
+	// +kubebuilder:default={}
+	Spec BrokerSpec `json:"spec,omitempty"`
+	// status is what the operator observes.
+	// +optional
+	Status BrokerStatus `json:"status,omitempty"`
+}
+
+// BrokerSpec describes the wanted NATS server or cluster.
+type BrokerSpec struct {
+	// size is the number of NATS servers. More than one form a single NATS cluster.
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10
+	Size int32 `json:"size,omitempty"`
+
+	// version is the tag of the NATS image. The operator's own default is used when it is empty.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^([A-Za-z0-9_][A-Za-z0-9._-]{0,127})?$`
+	Version string `json:"version,omitempty"`
+
+	// service says how clients outside the cluster reach the broker.
+	// +optional
+	// +kubebuilder:default={}
+	Service BrokerService `json:"service,omitempty"`
+}
+
+// BrokerService describes the Service through which clients connect. Access always needs the broker's token.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.loadBalancerClass) || !has(self.type) || self.type == 'LoadBalancer'",message="loadBalancerClass needs type LoadBalancer"
+// +kubebuilder:validation:XValidation:rule="!has(self.loadBalancerSourceRanges) || size(self.loadBalancerSourceRanges) == 0 || !has(self.type) || self.type == 'LoadBalancer'",message="loadBalancerSourceRanges needs type LoadBalancer"
+type BrokerService struct {
+	// type of the client Service.
+	// +optional
+	// +kubebuilder:default=LoadBalancer
+	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer
+	Type corev1.ServiceType `json:"type,omitempty"`
+
+	// annotations are put on the client Service, for example for a cloud's load balancer.
+	// +optional
+	Annotations map[string]string `json:"annotations,omitempty"`
+
+	// loadBalancerClass chooses the load-balancer implementation. Kubernetes lets it be set only while the type changes to
+	// LoadBalancer.
+	// +optional
+	LoadBalancerClass *string `json:"loadBalancerClass,omitempty"`
+
+	// loadBalancerSourceRanges limits the client addresses that a load balancer admits, in CIDR notation.
+	// +optional
+	// +listType=atomic
+	LoadBalancerSourceRanges []string `json:"loadBalancerSourceRanges,omitempty"`
+
+	// externalEndpointOverride is reported as status.endpoint.external instead of what the Service shows: host:port,
+	// without a scheme. For addresses that Kubernetes does not know, such as a tunnel or a DNS name.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^$|^[^\s/@]+:[0-9]{1,5}$`
+	ExternalEndpointOverride string `json:"externalEndpointOverride,omitempty"`
+}
+
+// BrokerStatus is what the operator observes of a Broker.
+type BrokerStatus struct {
+	// endpoint is where clients connect.
+	// +optional
+	Endpoint BrokerEndpoint `json:"endpoint,omitempty"`
+
+	// conditions of the broker. Ready is true while every wanted NATS server accepts clients.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// BrokerEndpoint is where clients connect, as host:port without a scheme.
+type BrokerEndpoint struct {
+	// internal is the address inside the cluster: the client Service's DNS name.
+	// +optional
+	Internal string `json:"internal,omitempty"`
+
+	// external is the address outside the cluster. It is empty while there is none, for example while a load balancer is
+	// pending or when the Service is of type ClusterIP.
+	// +optional
+	External string `json:"external,omitempty"`
+}
+
+// BrokerList is a list of Brokers.
+//
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+// +kubebuilder:object:root=true
+type BrokerList struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []Broker `json:"items"`
+}

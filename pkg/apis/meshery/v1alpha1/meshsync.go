@@ -1,0 +1,153 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// MeshSync is the agent that publishes every change of a cluster's objects to a broker.
+//
+// +genclient
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=msync,categories=meshery
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Size",type=integer,JSONPath=`.spec.size`
+// +kubebuilder:printcolumn:name="Publishing-To",type=string,JSONPath=`.status.publishing-to`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 50",message="metadata.name must have at most 50 characters: names of pods and ConfigMaps are made from it"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be a DNS-1035 label (a-z, 0-9 and -, beginning with a letter)"
+type MeshSync struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what the user wants.
+	// +optional
+	// +kubebuilder:default={}
+	Spec MeshSyncSpec `json:"spec,omitempty"`
+	// status is what the operator and the agent observe.
+	// +optional
+	Status MeshSyncStatus `json:"status,omitempty"`
+}
+
+// MeshSyncSpec describes the wanted agent.
+type MeshSyncSpec struct {
+	// size is the number of agents.
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10
+	Size int32 `json:"size,omitempty"`
+
+	// version is the tag of the MeshSync image. The operator's own default is used when it is empty.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^([A-Za-z0-9_][A-Za-z0-9._-]{0,127})?$`
+	Version string `json:"version,omitempty"`
+
+	// broker is where the agent publishes to: a Broker (native) or any NATS server (custom). When neither is set, the
+	// Broker named meshery-broker in the MeshSync's own namespace is used.
+	// +optional
+	Broker MeshSyncBroker `json:"broker,omitempty"`
+
+	// watch-list says which kinds of objects the agent watches. Without it, a default list is watched.
+	// +optional
+	WatchList WatchList `json:"watch-list,omitempty"`
+
+	// verbosity of the agent's log: 0 for lifecycle and loss, 2 adds changes made, 4 every sync, 5 every event.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10
+	Verbosity *int32 `json:"verbosity,omitempty"`
+}
+
+// MeshSyncBroker names the broker to publish to.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(self.native) && has(self.native.name) && self.native.name != ” && has(self.custom) && has(self.custom.url) && self.custom.url != ”)",message="set either native or custom, not both: an agent publishes to one broker"
+type MeshSyncBroker struct {
+	// native is a Broker in the same cluster.
+	// +optional
+	Native NativeBroker `json:"native,omitempty"`
+
+	// custom is a NATS server that no Broker describes.
+	// +optional
+	Custom CustomBroker `json:"custom,omitempty"`
+}
+
+// NativeBroker refers to a Broker.
+type NativeBroker struct {
+	// name of the Broker.
+	// +optional
+	Name string `json:"name,omitempty"`
+
+	// namespace of the Broker. Empty means the MeshSync's own.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+}
+
+// CustomBroker is a NATS server that no Broker describes.
+type CustomBroker struct {
+	// url of the server, for example nats://nats.example.com:4222. A password here can be read by whoever may read the
+	// MeshSync.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^$|^(nats|tls|ws|wss)://\S+$|^[^\s/]+(:[0-9]{1,5})?$`
+	URL string `json:"url,omitempty"`
+}
+
+// WatchList has the shape of a ConfigMap, because the existing tools write one. Only data is read.
+type WatchList struct {
+	// apiVersion is accepted and not used.
+	// +optional
+	APIVersion string `json:"apiVersion,omitempty"`
+
+	// kind is accepted and not used.
+	// +optional
+	Kind string `json:"kind,omitempty"`
+
+	// metadata is accepted and not used.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// data holds two keys, each a JSON array in a string; an empty string counts as unset.
+	//
+	// whitelist: the kinds to watch, [{"Resource":"pods.v1.","Events":["ADDED","MODIFIED","DELETED"]}]. Resource is
+	// <plural>.<version>.<group>, ending with a dot for the core group.
+	//
+	// blacklist: the kinds not to watch, ["secrets.v1."].
+	// +optional
+	Data map[string]string `json:"data,omitempty"`
+
+	// binaryData is accepted and not used.
+	// +optional
+	BinaryData map[string][]byte `json:"binaryData,omitempty"`
+
+	// immutable is accepted and not used.
+	// +optional
+	Immutable *bool `json:"immutable,omitempty"`
+}
+
+// MeshSyncStatus is what the operator and the agent observe of a MeshSync.
+type MeshSyncStatus struct {
+	// publishing-to is the broker in use, as host:port.
+	// +optional
+	PublishingTo string `json:"publishing-to,omitempty"`
+
+	// conditions of the MeshSync. Ready is true while the wanted agents run, are connected to the broker and have seen
+	// every watched kind once.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// MeshSyncList is a list of MeshSyncs.
+//
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+// +kubebuilder:object:root=true
+type MeshSyncList struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []MeshSync `json:"items"`
+}
