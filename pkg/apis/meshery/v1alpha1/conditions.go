@@ -23,6 +23,8 @@ const (
 	ReasonBrokerNotReady = "BrokerNotReady"
 	// ReasonBrokerNotServed: the Broker that the MeshSync names lives in a namespace that the operator does not serve.
 	ReasonBrokerNotServed = "BrokerNotServed"
+	// ReasonBrokerURLInvalid: spec.broker.custom.url is not a URL.
+	ReasonBrokerURLInvalid = "BrokerURLInvalid"
 	// ReasonWatchListInvalid: the watch-list is not what the agent can follow.
 	ReasonWatchListInvalid = "WatchListInvalid"
 )

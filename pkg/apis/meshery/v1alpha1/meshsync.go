@@ -63,7 +63,7 @@ type MeshSyncSpec struct {
 
 // MeshSyncBroker names the broker to publish to.
 //
-// +kubebuilder:validation:XValidation:rule="!(has(self.native) && has(self.native.name) && self.native.name != ” && has(self.custom) && has(self.custom.url) && self.custom.url != ”)",message="set either native or custom, not both: an agent publishes to one broker"
+// +kubebuilder:validation:XValidation:rule="!(has(self.native) && has(self.native.name) && size(self.native.name) > 0 && has(self.custom) && has(self.custom.url) && size(self.custom.url) > 0)",message="set either native or custom, not both: an agent publishes to one broker"
 type MeshSyncBroker struct {
 	// native is a Broker in the same cluster.
 	// +optional

@@ -1,0 +1,184 @@
+package operator
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	appslisters "k8s.io/client-go/listers/apps/v1"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	rbaclisters "k8s.io/client-go/listers/rbac/v1"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/metadata/metadatainformer"
+	"k8s.io/client-go/tools/cache"
+
+	"meshery.io/operator/pkg/apis/meshery"
+	"meshery.io/operator/pkg/generated/clientset/versioned"
+	meshinformers "meshery.io/operator/pkg/generated/informers/externalversions"
+	meshlisters "meshery.io/operator/pkg/generated/listers/meshery/v1alpha1"
+)
+
+// clients are the operator's connections to the API server.
+type clients struct {
+	kube     kubernetes.Interface
+	meshery  versioned.Interface
+	metadata metadata.Interface
+}
+
+// caches is what the operator watches: in every served namespace the custom resources and the objects made for them, and the
+// few cluster-scoped objects.
+type caches struct {
+	// namespaces holds one entry per served namespace, or a single one under metav1.NamespaceAll.
+	namespaces          map[string]*namespaceCache
+	clusterRoleBindings rbaclisters.ClusterRoleBindingLister
+	crds                cache.Indexer // metadata of the MeshSync CRD only
+
+	informers []cache.SharedIndexInformer
+	factories []informerFactory
+	handlers  []cache.ResourceEventHandlerRegistration
+}
+
+// namespaceCache is what the operator watches in one served namespace. All but the custom resources are only those that carry the
+// operator's label.
+type namespaceCache struct {
+	brokers         meshlisters.BrokerLister
+	meshSyncs       meshlisters.MeshSyncLister
+	configMaps      corelisters.ConfigMapLister
+	secrets         corelisters.SecretLister
+	services        corelisters.ServiceLister
+	serviceAccounts corelisters.ServiceAccountLister
+	roles           rbaclisters.RoleLister
+	roleBindings    rbaclisters.RoleBindingLister
+	statefulSets    appslisters.StatefulSetLister
+	deployments     appslisters.DeploymentLister
+}
+
+type informerFactory interface {
+	StartWithContext(ctx context.Context)
+	WaitForCacheSyncWithContext(ctx context.Context) cache.SyncResult
+	Shutdown()
+}
+
+// in returns the cache that covers a namespace, or nil when the operator does not serve it.
+func (c *caches) in(namespace string) *namespaceCache {
+	if all, ok := c.namespaces[metav1.NamespaceAll]; ok {
+		return all
+	}
+	return c.namespaces[namespace]
+}
+
+// meshSyncCRD is the CRD that owns cluster-scoped objects of ours, or false while there is none.
+func (c *caches) meshSyncCRD() (metav1.Object, bool) {
+	for _, object := range c.crds.List() {
+		if crd, ok := object.(metav1.Object); ok {
+			return crd, true
+		}
+	}
+	return nil, false
+}
+
+var crdResource = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+
+const meshSyncCRDName = "meshsyncs." + meshery.GroupName
+
+// newCaches sets up all watches and has every event enqueue the custom resource that it is about. Nothing runs until start.
+func newCaches(clients clients, namespaces []string, brokers, meshSyncs queue) (*caches, error) {
+	c := &caches{namespaces: map[string]*namespaceCache{}}
+	e := &enqueuer{caches: c, brokers: brokers, meshSyncs: meshSyncs}
+	for _, namespace := range namespaces {
+		c.watchNamespace(clients, namespace, e)
+	}
+	c.watchCluster(clients, e)
+	return c, e.err
+}
+
+func ownedOnly(options *metav1.ListOptions) {
+	options.LabelSelector = labels.SelectorFromSet(labels.Set{meshery.LabelManagedBy: meshery.OperatorName}).String()
+}
+
+func (c *caches) watchNamespace(clients clients, namespace string, e *enqueuer) {
+	custom := meshinformers.NewSharedInformerFactoryWithOptions(clients.meshery, 0, meshinformers.WithNamespace(namespace))
+	owned := informers.NewSharedInformerFactoryWithOptions(clients.kube, 0,
+		informers.WithNamespace(namespace), informers.WithTweakListOptions(ownedOnly))
+	c.factories = append(c.factories, custom, owned)
+
+	meshery := custom.Meshery().V1alpha1()
+	core, apps, rbac := owned.Core().V1(), owned.Apps().V1(), owned.Rbac().V1()
+	c.namespaces[namespace] = &namespaceCache{
+		brokers:         meshery.Brokers().Lister(),
+		meshSyncs:       meshery.MeshSyncs().Lister(),
+		configMaps:      core.ConfigMaps().Lister(),
+		secrets:         core.Secrets().Lister(),
+		services:        core.Services().Lister(),
+		serviceAccounts: core.ServiceAccounts().Lister(),
+		roles:           rbac.Roles().Lister(),
+		roleBindings:    rbac.RoleBindings().Lister(),
+		statefulSets:    apps.StatefulSets().Lister(),
+		deployments:     apps.Deployments().Lister(),
+	}
+
+	on(e, meshery.Brokers().TypedInformer(), e.broker)
+	on(e, meshery.MeshSyncs().TypedInformer(), e.meshSync)
+	on(e, core.ConfigMaps().TypedInformer(), owner[*corev1.ConfigMap](e))
+	on(e, core.Secrets().TypedInformer(), owner[*corev1.Secret](e))
+	on(e, core.Services().TypedInformer(), owner[*corev1.Service](e))
+	on(e, core.ServiceAccounts().TypedInformer(), owner[*corev1.ServiceAccount](e))
+	on(e, rbac.Roles().TypedInformer(), owner[*rbacv1.Role](e))
+	on(e, rbac.RoleBindings().TypedInformer(), owner[*rbacv1.RoleBinding](e))
+	on(e, apps.StatefulSets().TypedInformer(), owner[*appsv1.StatefulSet](e))
+	on(e, apps.Deployments().TypedInformer(), owner[*appsv1.Deployment](e))
+}
+
+func (c *caches) watchCluster(clients clients, e *enqueuer) {
+	owned := informers.NewSharedInformerFactoryWithOptions(clients.kube, 0, informers.WithTweakListOptions(ownedOnly))
+	c.factories = append(c.factories, owned)
+	bindings := owned.Rbac().V1().ClusterRoleBindings()
+	c.clusterRoleBindings = bindings.Lister()
+	on(e, bindings.TypedInformer(), e.clusterOwned)
+
+	crds := metadatainformer.NewFilteredMetadataInformer(clients.metadata, crdResource, metav1.NamespaceAll, 0, cache.Indexers{},
+		func(options *metav1.ListOptions) {
+			options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, meshSyncCRDName).String()
+		}).Informer()
+	c.crds = crds.GetIndexer()
+	c.informers = append(c.informers, crds)
+	on(e, cache.NewTypedSharedIndexInformer[*metav1.PartialObjectMetadata](crds), e.crd)
+}
+
+// start runs all watches and returns when every cache is filled and every handler has seen what was there.
+func (c *caches) start(ctx context.Context) error {
+	for _, informer := range c.informers {
+		go informer.RunWithContext(ctx) // ends with ctx; holds nothing that outlives it
+	}
+	for _, factory := range c.factories {
+		factory.StartWithContext(ctx)
+	}
+	for _, factory := range c.factories {
+		if err := factory.WaitForCacheSyncWithContext(ctx).AsError(); err != nil {
+			return fmt.Errorf("fill caches: %w", err)
+		}
+	}
+	checkers := make([]cache.DoneChecker, 0, len(c.handlers))
+	for _, handler := range c.handlers {
+		checkers = append(checkers, handler.HasSyncedChecker())
+	}
+	if !cache.WaitFor(ctx, "", checkers...) {
+		return fmt.Errorf("fill caches: %w", context.Cause(ctx))
+	}
+	return nil
+}
+
+// stop returns when no watch is left. ctx of start must have ended.
+func (c *caches) stop() {
+	for _, factory := range c.factories {
+		factory.Shutdown()
+	}
+}

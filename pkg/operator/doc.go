@@ -1,0 +1,30 @@
+// Package operator keeps the cluster as Broker and MeshSync resources describe it.
+//
+//	Broker   ─► sync ─► Secret, ConfigMap, Services, StatefulSet                    ─► Broker.status
+//	                         │ a Broker's event enqueues the MeshSyncs that name it
+//	MeshSync ─► sync ─► ServiceAccount, RBAC, watch-list ConfigMap, Deployment      ─► MeshSync.status
+//
+// # Who watches what
+//
+// Each controller watches its custom resource and, label-selected, the objects that it made; any event of either enqueues the
+// custom resource's name. The MeshSync controller also watches Brokers. Secrets that a user made are read when they are
+// needed and not watched.
+//
+// # How a sync works
+//
+// A sync reads caches, decides in pure functions (*_objects.go, *_status.go), applies server-side what differs, and writes
+// the status once if it changed. A second sync of an unchanged resource writes nothing. An object of a wanted name that
+// somebody else controls is never touched: the Ready condition names its owner.
+//
+// # Retries
+//
+// The worker loop alone decides (worker.go). A failed sync is retried with an exponential back-off per resource; a write
+// conflict likewise, silently. What only a person can mend (an object that belongs to somebody else) is looked at again
+// every half minute.
+//
+// # Deletion
+//
+// There are no finalizers. Namespaced objects go with the custom resource that owns them. The one cluster-scoped object, the
+// binding of an agent's ServiceAccount to what it may read, is deleted when its MeshSync is gone, also when that happened while no
+// operator ran, and it is owned by the CRD, so that it goes with the installation even if the operator went first.
+package operator

@@ -1,0 +1,116 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+
+	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
+	mesheryac "meshery.io/operator/pkg/generated/applyconfiguration/meshery/v1alpha1"
+)
+
+const meshSyncManager = "meshery-operator-meshsync"
+
+// meshSyncController keeps the objects of every MeshSync as its spec says.
+type meshSyncController struct {
+	applier
+	options *Options
+	now     func() metav1.Time
+}
+
+func (c *meshSyncController) sync(ctx context.Context, key cache.ObjectName) (time.Duration, error) {
+	caches := c.caches.in(key.Namespace)
+	if caches == nil {
+		return 0, nil // a cluster-scoped object of a namespace that another operator serves
+	}
+	meshSync, err := caches.meshSyncs.MeshSyncs(key.Namespace).Get(key.Name)
+	if apierrors.IsNotFound(err) {
+		return 0, c.deleteClusterScoped(ctx, key) // all else goes by its owner reference
+	}
+	if err != nil || meshSync.DeletionTimestamp != nil {
+		return 0, err
+	}
+
+	broker, brokerErr := c.target(meshSync)
+	listErr := checkWatchList(meshSync)
+	applyErr := errors.Join(brokerErr, listErr,
+		c.apply(ctx, key.Namespace, controlledBy(meshSync), meshSyncObjects(meshSync, broker, listErr == nil, c.options)),
+		c.applyClusterScoped(ctx, meshSync))
+
+	deployment, err := caches.deployments.Deployments(key.Namespace).Get(key.Name)
+	if ignoreNotFound(err) != nil {
+		return 0, err
+	}
+	if err := c.writeStatus(ctx, meshSync, meshSyncStatus(meshSync, broker, deployment, applyErr)); err != nil {
+		return 0, err
+	}
+	return retry(applyErr)
+}
+
+// target finds the broker that the agent is to publish to. Its error is an unavailable: an event of the Broker or of the
+// MeshSync ends it.
+func (c *meshSyncController) target(meshSync *v1alpha1.MeshSync) (target, error) {
+	name, native := nativeBroker(meshSync)
+	if !native {
+		return customTarget(meshSync.Spec.Broker.Custom.URL)
+	}
+	if name.Namespace != meshSync.Namespace {
+		return target{}, &unavailable{v1alpha1.ReasonBrokerNotServed, fmt.Sprintf(
+			"Broker %s lives in another namespace, where its token cannot be used: name one in %s, or use spec.broker.custom", name, meshSync.Namespace)}
+	}
+	broker, err := c.caches.in(name.Namespace).brokers.Brokers(name.Namespace).Get(name.Name)
+	switch {
+	case apierrors.IsNotFound(err):
+		return target{}, &unavailable{v1alpha1.ReasonBrokerNotFound, fmt.Sprintf("Broker %s does not exist", name)}
+	case err != nil:
+		return target{}, err
+	case broker.Status.Endpoint.Internal == "":
+		return target{}, &unavailable{v1alpha1.ReasonBrokerNotReady, fmt.Sprintf("Broker %s has no endpoint yet", name)}
+	}
+	return nativeTarget(broker), nil
+}
+
+func (c *meshSyncController) applyClusterScoped(ctx context.Context, meshSync *v1alpha1.MeshSync) error {
+	crd, ok := c.caches.meshSyncCRD()
+	if !ok {
+		return errors.New("the CRD of MeshSync is gone")
+	}
+	return c.applyOne(ctx, meshSync.Namespace, madeFor(meshSync), meshSyncClusterRoleBinding(meshSync, crd, c.options))
+}
+
+func (c *meshSyncController) deleteClusterScoped(ctx context.Context, key cache.ObjectName) error {
+	name := meshSyncClusterRoleBindingName(key)
+	live, err := c.caches.clusterRoleBindings.Get(name)
+	if err != nil {
+		return ignoreNotFound(err)
+	}
+	err = c.clients.kube.RbacV1().ClusterRoleBindings().Delete(ctx, name,
+		metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(live.UID))})
+	if ignoreNotFound(err) != nil {
+		return fmt.Errorf("delete ClusterRoleBinding %s: %w", name, err)
+	}
+	klog.FromContext(ctx).V(2).Info("Deleted object", "kind", "ClusterRoleBinding", "name", name)
+	return nil
+}
+
+func (c *meshSyncController) writeStatus(ctx context.Context, meshSync *v1alpha1.MeshSync, want v1alpha1.MeshSyncStatus) error {
+	present := meshSync.Status
+	keepTransitionTimes(want.Conditions, present.Conditions, c.now())
+	if want.PublishingTo == present.PublishingTo && sameConditions(want.Conditions, present.Conditions) {
+		return nil
+	}
+	status := mesheryac.MeshSyncStatus().WithConditions(applyConditions(want.Conditions)...)
+	if want.PublishingTo != "" {
+		status.WithPublishingTo(want.PublishingTo)
+	}
+	_, err := c.clients.meshery.MesheryV1alpha1().MeshSyncs(meshSync.Namespace).ApplyStatus(ctx,
+		mesheryac.MeshSync(meshSync.Name, meshSync.Namespace).WithStatus(status),
+		metav1.ApplyOptions{FieldManager: c.manager, Force: true})
+	return c.wroteStatus(ctx, "MeshSync", want.Conditions[0], err)
+}

@@ -1,0 +1,225 @@
+package operator
+
+import (
+	"maps"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	appsac "k8s.io/client-go/applyconfigurations/apps/v1"
+	coreac "k8s.io/client-go/applyconfigurations/core/v1"
+	metaac "k8s.io/client-go/applyconfigurations/meta/v1"
+	rbacac "k8s.io/client-go/applyconfigurations/rbac/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"meshery.io/operator/pkg/apis/meshery"
+	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
+)
+
+// target is the broker that an agent publishes to.
+type target struct {
+	// url is what the agent connects to. A native broker's holds $(BROKER_TOKEN), which Kubernetes replaces when the container
+	// starts, so that no pod spec holds the token.
+	url string
+	// tokenSecret holds the token; empty for a custom broker.
+	tokenSecret string
+	// address is host:port, without credentials.
+	address string
+}
+
+// nativeBroker is the Broker that a MeshSync names, or false when it names a custom URL.
+func nativeBroker(meshSync *v1alpha1.MeshSync) (cache.ObjectName, bool) {
+	if meshSync.Spec.Broker.Custom.URL != "" {
+		return cache.ObjectName{}, false
+	}
+	name := cache.ObjectName{Namespace: meshSync.Namespace, Name: meshery.BrokerName}
+	if native := meshSync.Spec.Broker.Native; native.Name != "" {
+		name.Name = native.Name
+		if native.Namespace != "" {
+			name.Namespace = native.Namespace
+		}
+	}
+	return name, true
+}
+
+func nativeTarget(broker *v1alpha1.Broker) target {
+	endpoint := broker.Status.Endpoint.Internal
+	return target{
+		url:         "nats://$(" + meshery.EnvBrokerToken + ")@" + endpoint,
+		tokenSecret: meshery.BrokerTokenSecret(broker.Name),
+		address:     endpoint,
+	}
+}
+
+func customTarget(text string) (target, error) {
+	absolute := text
+	if !strings.Contains(absolute, "://") {
+		absolute = "nats://" + absolute
+	}
+	parsed, err := url.Parse(absolute)
+	if err != nil || parsed.Hostname() == "" {
+		// Not the error of url.Parse: it repeats the URL, and with it a password.
+		return target{}, &unavailable{v1alpha1.ReasonBrokerURLInvalid, "spec.broker.custom.url is not a URL such as nats://nats.example.com:4222"}
+	}
+	port := parsed.Port()
+	if port == "" {
+		port = strconv.Itoa(meshery.PortClient)
+	}
+	return target{url: text, address: net.JoinHostPort(parsed.Hostname(), port)}, nil
+}
+
+// meshSyncSelector tells the pods of one MeshSync from those of another. A Deployment's selector cannot be changed later.
+func meshSyncSelector(meshSync *v1alpha1.MeshSync) map[string]string {
+	return map[string]string{
+		meshery.LabelApp:       meshery.AppMeshSync,
+		meshery.LabelComponent: meshery.ComponentMeshSync,
+		meshery.LabelInstance:  meshSync.Name,
+	}
+}
+
+func meshSyncLabels(meshSync *v1alpha1.MeshSync) map[string]string {
+	return ownedLabels(meshSyncSelector(meshSync))
+}
+
+// meshSyncObjects are the namespaced objects that make up a MeshSync, in the order in which they are best created. A
+// watch-list that cannot be read does not replace the one that is there, and an agent without a known broker stays as it is.
+func meshSyncObjects(meshSync *v1alpha1.MeshSync, broker target, watchListOK bool, options *Options) []any {
+	objects := []any{meshSyncServiceAccount(meshSync), meshSyncRole(meshSync), meshSyncRoleBinding(meshSync)}
+	if watchListOK {
+		objects = append(objects, meshSyncWatchList(meshSync))
+	}
+	if broker.url != "" {
+		objects = append(objects, meshSyncDeployment(meshSync, broker, options))
+	}
+	return objects
+}
+
+func meshSyncServiceAccount(meshSync *v1alpha1.MeshSync) *coreac.ServiceAccountApplyConfiguration {
+	return coreac.ServiceAccount(meshSync.Name, meshSync.Namespace).
+		WithLabels(meshSyncLabels(meshSync)).
+		WithOwnerReferences(ownerReference(meshSync, meshSyncKind))
+}
+
+// meshSyncRole lets the agent follow its own watch-list, whatever else the installer lets it read.
+func meshSyncRole(meshSync *v1alpha1.MeshSync) *rbacac.RoleApplyConfiguration {
+	return rbacac.Role(meshSync.Name, meshSync.Namespace).
+		WithLabels(meshSyncLabels(meshSync)).
+		WithOwnerReferences(ownerReference(meshSync, meshSyncKind)).
+		WithRules(rbacac.PolicyRule().
+			WithAPIGroups("").
+			WithResources("configmaps").
+			WithResourceNames(meshery.WatchListConfigMap(meshSync.Name)).
+			WithVerbs("get", "list", "watch"))
+}
+
+func meshSyncRoleBinding(meshSync *v1alpha1.MeshSync) *rbacac.RoleBindingApplyConfiguration {
+	return rbacac.RoleBinding(meshSync.Name, meshSync.Namespace).
+		WithLabels(meshSyncLabels(meshSync)).
+		WithOwnerReferences(ownerReference(meshSync, meshSyncKind)).
+		WithSubjects(meshSyncSubject(meshSync)).
+		WithRoleRef(rbacac.RoleRef().WithAPIGroup(rbacv1.GroupName).WithKind("Role").WithName(meshSync.Name))
+}
+
+func meshSyncSubject(meshSync *v1alpha1.MeshSync) *rbacac.SubjectApplyConfiguration {
+	return rbacac.Subject().
+		WithKind(rbacv1.ServiceAccountKind).
+		WithName(meshSync.Name).
+		WithNamespace(meshSync.Namespace)
+}
+
+// meshSyncClusterRoleBindingName cannot meet another MeshSync's: neither a namespace nor a name holds a colon.
+func meshSyncClusterRoleBindingName(key cache.ObjectName) string {
+	return "meshery:meshsync:" + key.Namespace + ":" + key.Name
+}
+
+// meshSyncClusterRoleBinding lets the agent read what the installer's ClusterRole names. It belongs to the CRD, because a
+// namespaced MeshSync cannot own it.
+func meshSyncClusterRoleBinding(meshSync *v1alpha1.MeshSync, crd metav1.Object, options *Options) *rbacac.ClusterRoleBindingApplyConfiguration {
+	key := cache.MetaObjectToName(meshSync)
+	labels := meshSyncLabels(meshSync)
+	maps.Copy(labels, map[string]string{
+		meshery.LabelOwnerNamespace: key.Namespace,
+		meshery.LabelOwnerName:      key.Name,
+	})
+	return rbacac.ClusterRoleBinding(meshSyncClusterRoleBindingName(key)).
+		WithLabels(labels).
+		WithOwnerReferences(metaac.OwnerReference().
+			WithAPIVersion(crdResource.GroupVersion().String()).
+			WithKind("CustomResourceDefinition").
+			WithName(crd.GetName()).
+			WithUID(crd.GetUID())).
+		WithSubjects(meshSyncSubject(meshSync)).
+		WithRoleRef(rbacac.RoleRef().WithAPIGroup(rbacv1.GroupName).WithKind("ClusterRole").WithName(options.MeshSyncClusterRole))
+}
+
+// madeFor tells cluster-scoped objects of ours from those of everybody else.
+func madeFor(meshSync *v1alpha1.MeshSync) func(metav1.Object) bool {
+	return func(live metav1.Object) bool {
+		key, ok := ownerOfClusterScoped(live)
+		return ok && key == cache.MetaObjectToName(meshSync)
+	}
+}
+
+// meshSyncWatchList hands the watch-list to the agent, which follows this object while it runs. Without a list there are no
+// keys, and the agent watches its default.
+func meshSyncWatchList(meshSync *v1alpha1.MeshSync) *coreac.ConfigMapApplyConfiguration {
+	return coreac.ConfigMap(meshery.WatchListConfigMap(meshSync.Name), meshSync.Namespace).
+		WithLabels(meshSyncLabels(meshSync)).
+		WithOwnerReferences(ownerReference(meshSync, meshSyncKind)).
+		WithData(meshSync.Spec.WatchList.Data)
+}
+
+// meshSyncDeployment leaves alone what Meshery Server applies with its own field manager: args, some environment variables
+// and a pod annotation.
+func meshSyncDeployment(meshSync *v1alpha1.MeshSync, broker target, options *Options) *appsac.DeploymentApplyConfiguration {
+	return appsac.Deployment(meshSync.Name, meshSync.Namespace).
+		WithLabels(meshSyncLabels(meshSync)).
+		WithOwnerReferences(ownerReference(meshSync, meshSyncKind)).
+		WithSpec(appsac.DeploymentSpec().
+			WithReplicas(meshSync.Spec.Size).
+			WithSelector(metaac.LabelSelector().WithMatchLabels(meshSyncSelector(meshSync))).
+			WithTemplate(coreac.PodTemplateSpec().
+				WithLabels(meshSyncLabels(meshSync)).
+				WithSpec(hardenedPod().
+					WithServiceAccountName(meshSync.Name).
+					WithTerminationGracePeriodSeconds(60).
+					WithContainers(meshSyncContainer(meshSync, broker, options)))))
+}
+
+func meshSyncContainer(meshSync *v1alpha1.MeshSync, broker target, options *Options) *coreac.ContainerApplyConfiguration {
+	image := imageWithTag(options.MeshSyncImage, meshSync.Spec.Version)
+	return coreac.Container().
+		WithName(meshery.ContainerMeshSync).
+		WithImage(image).
+		WithImagePullPolicy(pullPolicy(image)).
+		WithEnv(meshSyncEnv(meshSync, broker)...).
+		WithPorts(containerPort(meshery.PortAgentName, meshery.PortAgent)).
+		WithStartupProbe(httpProbe("/healthz", meshery.PortAgentName).WithPeriodSeconds(1).WithFailureThreshold(60)).
+		WithReadinessProbe(httpProbe("/readyz", meshery.PortAgentName).WithPeriodSeconds(5).WithFailureThreshold(2)).
+		WithLivenessProbe(httpProbe("/healthz", meshery.PortAgentName).WithPeriodSeconds(20).WithFailureThreshold(3)).
+		// The limit leaves room for the objects of a large cluster, which the agent holds while it lists them.
+		WithResources(resources("100m", "128Mi", "4Gi")).
+		WithSecurityContext(hardenedContainer())
+}
+
+func meshSyncEnv(meshSync *v1alpha1.MeshSync, broker target) []*coreac.EnvVarApplyConfiguration {
+	literal := func(name, value string) *coreac.EnvVarApplyConfiguration {
+		return coreac.EnvVar().WithName(name).WithValue(value)
+	}
+	var env []*coreac.EnvVarApplyConfiguration
+	if broker.tokenSecret != "" {
+		env = append(env, secretEnv(meshery.EnvBrokerToken, broker.tokenSecret, meshery.BrokerTokenKey))
+	}
+	env = append(env,
+		literal(meshery.EnvBrokerURL, broker.url),
+		literal(meshery.EnvNamespace, meshSync.Namespace),
+		literal(meshery.EnvName, meshSync.Name),
+	)
+	if verbosity := meshSync.Spec.Verbosity; verbosity != nil {
+		env = append(env, literal(meshery.EnvVerbosity, strconv.Itoa(int(*verbosity))))
+	}
+	return env
+}

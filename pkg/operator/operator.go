@@ -1,0 +1,237 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/klog/v2"
+
+	"meshery.io/operator/pkg/apis/meshery"
+	"meshery.io/operator/pkg/generated/clientset/versioned"
+	"meshery.io/operator/pkg/telemetry"
+)
+
+// Lease times are Kubernetes' own defaults: another operator takes over 15 s after a crash, at once after a clean exit.
+const (
+	leaseDuration = 15 * time.Second
+	renewDeadline = 10 * time.Second
+	retryPeriod   = 2 * time.Second
+)
+
+// The client's own rate limit unless the configuration has one. Watches do not count against it.
+const (
+	clientQPS   = 50
+	clientBurst = 100
+)
+
+// Run keeps Brokers and MeshSyncs as their specs say until ctx ends, and leaves nothing running. It returns an error when
+// it cannot work at all, or when it lost its lease: the process must end then, since another operator leads.
+//
+// Order at the end: the workers finish the sync that they are in, the watches stop, the lease is released, the HTTP servers stop.
+func Run(ctx context.Context, config *rest.Config, options Options) error {
+	if err := options.Validate(); err != nil {
+		return err
+	}
+	clients, err := newClients(config)
+	if err != nil {
+		return err
+	}
+	registry := telemetry.NewRegistry("operator")
+	o := &operator{clients: clients, options: &options, metrics: newMetrics(registry)}
+
+	group, ctx := errgroup.WithContext(ctx)
+	servers, stopServers := context.WithCancel(context.WithoutCancel(ctx))
+	serve := func(addr string, handler http.Handler) {
+		if addr != "" && addr != "0" {
+			group.Go(func() error { return telemetry.Serve(servers, addr, handler) })
+		}
+	}
+	serve(options.MetricsAddr, telemetry.MetricsHandler(registry))
+	serve(options.HealthAddr, telemetry.HealthHandler(o.ready))
+	group.Go(func() error {
+		defer stopServers()
+		if options.LeaderElect {
+			return o.leadInTurn(ctx)
+		}
+		return o.lead(ctx)
+	})
+	return group.Wait()
+}
+
+// newClients asks for JSON from the API server for custom resources and protobuf for the rest.
+func newClients(config *rest.Config) (clients, error) {
+	config = rest.CopyConfig(config)
+	config.UserAgent = meshery.OperatorName + "/" + telemetry.Version()
+	if config.QPS == 0 {
+		config.QPS, config.Burst = clientQPS, clientBurst
+	}
+
+	builtin := rest.CopyConfig(config)
+	builtin.ContentType = "application/vnd.kubernetes.protobuf"
+	builtin.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+
+	kube, kubeErr := kubernetes.NewForConfig(builtin)
+	custom, customErr := versioned.NewForConfig(config)
+	meta, metaErr := metadata.NewForConfig(metadata.ConfigFor(config))
+	if err := errors.Join(kubeErr, customErr, metaErr); err != nil {
+		return clients{}, fmt.Errorf("set up API clients: %w", err)
+	}
+	return clients{kube: kube, meshery: custom, metadata: meta}, nil
+}
+
+// operator is one running operator process.
+type operator struct {
+	clients clients
+	options *Options
+	metrics *metrics
+	// state of readiness: why not, as an error, or nil.
+	state atomic.Pointer[notReady]
+}
+
+type notReady struct{ reason error }
+
+// ready reports nil while the operator reconciles, and also while it stands by for the one that does: a standby is as it
+// should be.
+func (o *operator) ready() error {
+	if state := o.state.Load(); state != nil {
+		return state.reason
+	}
+	return errors.New("starting")
+}
+
+func (o *operator) setReady(reason error) { o.state.Store(&notReady{reason}) }
+
+// leadInTurn waits for the lease, leads while it holds it, and releases it after the last write.
+func (o *operator) leadInTurn(ctx context.Context) error {
+	identity, err := leaseIdentity()
+	if err != nil {
+		return err
+	}
+	o.setReady(nil)
+
+	// The lease outlives the work: it is released only when nothing writes any more.
+	lease, release := context.WithCancel(context.WithoutCancel(ctx))
+	defer release()
+	work, stopWork := context.WithCancelCause(ctx)
+	defer stopWork(nil)
+	worked := make(chan error, 1)
+	started := make(chan struct{})
+
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock: &resourcelock.LeaseLock{
+			LeaseMeta:  metav1.ObjectMeta{Namespace: o.options.Namespace, Name: meshery.OperatorName},
+			Client:     o.clients.kube.CoordinationV1(),
+			LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
+		},
+		Name:            meshery.OperatorName,
+		LeaseDuration:   leaseDuration,
+		RenewDeadline:   renewDeadline,
+		RetryPeriod:     retryPeriod,
+		ReleaseOnCancel: true,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(context.Context) {
+				close(started)
+				worked <- o.lead(work)
+			},
+			OnStoppedLeading: func() { stopWork(errLeaseLost) },
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("set up leader election: %w", err)
+	}
+	elected := make(chan struct{})
+	go func() {
+		defer close(elected)
+		elector.Run(lease)
+	}()
+
+	var workErr error
+	select {
+	case <-ctx.Done(): // told to end
+		select {
+		case <-started:
+			workErr = <-worked
+		default:
+		}
+	case workErr = <-worked: // cannot work, or the lease was lost
+	}
+	release()
+	<-elected
+	if ctx.Err() == nil && workErr == nil {
+		workErr = errLeaseLost
+	}
+	return workErr
+}
+
+var errLeaseLost = errors.New("lost the leader-election lease: another operator leads now")
+
+func leaseIdentity() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("leader election: %w", err)
+	}
+	return fmt.Sprintf("%s_%d", host, os.Getpid()), nil
+}
+
+// lead runs the controllers until ctx ends.
+func (o *operator) lead(ctx context.Context) error {
+	logger := klog.FromContext(ctx)
+	o.setReady(errors.New("caches are not filled yet: are the CRDs installed, and may this account list what it watches?"))
+	o.metrics.leader.Set(1)
+	defer o.metrics.leader.Set(0)
+
+	brokers := newQueue("broker", o.metrics.workqueue)
+	meshSyncs := newQueue("meshsync", o.metrics.workqueue)
+	defer brokers.ShutDown()
+	defer meshSyncs.ShutDown()
+	caches, err := newCaches(o.clients, o.options.servedNamespaces(), brokers, meshSyncs)
+	if err != nil {
+		return fmt.Errorf("set up watches: %w", err)
+	}
+	defer caches.stop()
+	watch, stopWatch := context.WithCancel(ctx)
+	defer stopWatch()
+	if err := caches.start(watch); err != nil {
+		return ignoreEnd(ctx, err)
+	}
+	o.setReady(nil)
+	logger.Info("Reconciling", "namespaces", o.options.servedNamespaces(), "version", telemetry.Version())
+
+	broker := &brokerController{o.applier(caches, brokerManager), o.options, metav1.Now}
+	meshSync := &meshSyncController{o.applier(caches, meshSyncManager), o.options, metav1.Now}
+	var group errgroup.Group
+	run := func(kind string, queue queue, sync syncFunc) {
+		w := &worker{kind: kind, queue: queue, sync: sync, metrics: o.metrics}
+		group.Go(func() error { w.run(ctx, o.options.Workers); return nil })
+	}
+	run("broker", brokers, broker.sync)
+	run("meshsync", meshSyncs, meshSync.sync)
+	group.Go(func() error { createFirstResources(ctx, o.clients, o.options.Namespace); return nil })
+	_ = group.Wait()
+	logger.Info("Stopped reconciling", "cause", context.Cause(ctx))
+	return nil
+}
+
+func (o *operator) applier(caches *caches, manager string) applier {
+	return applier{clients: o.clients, caches: caches, manager: manager, metrics: o.metrics}
+}
+
+// ignoreEnd drops an error that only says that ctx ended.
+func ignoreEnd(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

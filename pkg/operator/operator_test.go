@@ -1,0 +1,652 @@
+package operator
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+
+	"meshery.io/operator/pkg/apis/meshery"
+	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
+	"meshery.io/operator/test/controlplane"
+)
+
+// server is the control plane that all tests of this package share, each in a namespace of its own.
+var server struct {
+	admin    clients
+	config   *rest.Config
+	auditLog string
+}
+
+func TestMain(m *testing.M) {
+	code, err := runWithServer(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runWithServer(m *testing.M) (int, error) {
+	ctx := context.Background()
+	plane, err := controlplane.Start(ctx, controlplane.Options{Audit: true})
+	if err != nil {
+		return 1, err
+	}
+	defer plane.Stop()
+	kubectl, err := controlplane.Binary(ctx, "kubectl")
+	if err != nil {
+		return 1, err
+	}
+	// The roles and the CRDs are the ones that users install.
+	for _, manifest := range []string{"00-namespace", "10-crd-brokers", "11-crd-meshsyncs", "20-operator-rbac", "21-meshsync-rbac"} {
+		apply := exec.Command(kubectl, "--kubeconfig", plane.Kubeconfig, "apply", "-f", "../../manifests/"+manifest+".yaml")
+		if out, err := apply.CombinedOutput(); err != nil {
+			return 1, fmt.Errorf("%s: %w\n%s", manifest, err, out)
+		}
+	}
+	wait := exec.Command(kubectl, "--kubeconfig", plane.Kubeconfig, "wait", "--for=condition=Established", "crd/brokers.meshery.io", "crd/meshsyncs.meshery.io")
+	if out, err := wait.CombinedOutput(); err != nil {
+		return 1, fmt.Errorf("CRDs: %w\n%s", err, out)
+	}
+	server.config, err = clientcmd.BuildConfigFromFlags("", plane.Kubeconfig)
+	if err != nil {
+		return 1, err
+	}
+	unlimited := rest.CopyConfig(server.config)
+	unlimited.QPS = -1
+	if server.admin, err = newClients(unlimited); err != nil {
+		return 1, err
+	}
+	server.auditLog = plane.AuditLog
+	return m.Run(), nil
+}
+
+// newNamespace makes a namespace with the roles that manifests/ gives the operator, bound to an account of its own.
+func newNamespace(t *testing.T) string {
+	t.Helper()
+	namespace, err := server.admin.kube.CoreV1().Namespaces().Create(t.Context(),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "op-"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := namespace.Name
+	account := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: name, Name: meshery.OperatorName}}
+	bind := func(role rbacv1.RoleRef) *rbacv1.RoleBinding {
+		return &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{GenerateName: "op-"}, RoleRef: role, Subjects: account}
+	}
+	rbac := server.admin.kube.RbacV1()
+	election, err := rbac.Roles(meshery.Namespace).Get(t.Context(), "meshery-operator-leader-election", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, create := range []func() error{
+		func() error {
+			role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: election.Name}, Rules: election.Rules}
+			_, err := rbac.Roles(name).Create(t.Context(), role, metav1.CreateOptions{})
+			return err
+		},
+		func() error {
+			_, err := rbac.RoleBindings(name).Create(t.Context(), bind(rbacv1.RoleRef{Kind: "Role", Name: election.Name}), metav1.CreateOptions{})
+			return err
+		},
+		func() error {
+			_, err := rbac.RoleBindings(name).Create(t.Context(), bind(rbacv1.RoleRef{Kind: "ClusterRole", Name: "meshery-operator-namespaced"}), metav1.CreateOptions{})
+			return err
+		},
+		func() error {
+			_, err := rbac.ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
+				ObjectMeta: metav1.ObjectMeta{GenerateName: "op-"},
+				RoleRef:    rbacv1.RoleRef{Kind: "ClusterRole", Name: "meshery-operator"}, Subjects: account,
+			}, metav1.CreateOptions{})
+			return err
+		},
+	} {
+		if err := create(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return name
+}
+
+func operatorUser(namespace string) string {
+	return "system:serviceaccount:" + namespace + ":" + meshery.OperatorName
+}
+
+// startOperator runs an operator for a namespace, with the permissions of manifests/ and no others. The returned function
+// stops it and waits.
+func startOperator(t *testing.T, namespace string, mods ...func(*Options)) (stop func()) {
+	t.Helper()
+	options := DefaultOptions()
+	options.Namespace = namespace
+	options.MetricsAddr, options.HealthAddr = "0", "0"
+	for _, mod := range mods {
+		mod(&options)
+	}
+	config := rest.CopyConfig(server.config)
+	config.Impersonate.UserName = operatorUser(namespace)
+	ctx, cancel := context.WithCancel(klog.NewContext(context.Background(), klog.Background().WithValues("test", t.Name())))
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, config, options) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("operator: %v", err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Error("the operator does not stop")
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// eventually waits until check has nothing to complain of.
+func eventually(t *testing.T, what string, check func(context.Context) error) {
+	t.Helper()
+	var last error
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+		last = check(ctx)
+		return last == nil, nil
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", what, last)
+	}
+}
+
+func createBroker(t *testing.T, namespace string) *v1alpha1.Broker {
+	t.Helper()
+	broker := &v1alpha1.Broker{ObjectMeta: metav1.ObjectMeta{Name: meshery.BrokerName}}
+	created, err := server.admin.meshery.MesheryV1alpha1().Brokers(namespace).Create(t.Context(), broker, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return created
+}
+
+func createMeshSync(t *testing.T, namespace string) *v1alpha1.MeshSync {
+	t.Helper()
+	meshSync := &v1alpha1.MeshSync{ObjectMeta: metav1.ObjectMeta{Name: meshery.MeshSyncName}}
+	created, err := server.admin.meshery.MesheryV1alpha1().MeshSyncs(namespace).Create(t.Context(), meshSync, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return created
+}
+
+func wantReady(t *testing.T, conditions func(context.Context) ([]metav1.Condition, error), status metav1.ConditionStatus, reason string) metav1.Condition {
+	t.Helper()
+	var found metav1.Condition
+	eventually(t, fmt.Sprintf("Ready=%s %s", status, reason), func(ctx context.Context) error {
+		all, err := conditions(ctx)
+		if err != nil {
+			return err
+		}
+		got := meta.FindStatusCondition(all, v1alpha1.ConditionReady)
+		if got == nil || got.Status != status || got.Reason != reason {
+			return fmt.Errorf("conditions are %+v", all)
+		}
+		found = *got
+		return nil
+	})
+	return found
+}
+
+func brokerConditions(namespace string) func(context.Context) ([]metav1.Condition, error) {
+	return func(ctx context.Context) ([]metav1.Condition, error) {
+		broker, err := server.admin.meshery.MesheryV1alpha1().Brokers(namespace).Get(ctx, meshery.BrokerName, metav1.GetOptions{})
+		if err != nil {
+			return nil, err
+		}
+		return broker.Status.Conditions, nil
+	}
+}
+
+func meshSyncConditions(namespace string) func(context.Context) ([]metav1.Condition, error) {
+	return func(ctx context.Context) ([]metav1.Condition, error) {
+		meshSync, err := server.admin.meshery.MesheryV1alpha1().MeshSyncs(namespace).Get(ctx, meshery.MeshSyncName, metav1.GetOptions{})
+		if err != nil {
+			return nil, err
+		}
+		return meshSync.Status.Conditions, nil
+	}
+}
+
+// playKubelet reports the Broker's first pod as ready: this control plane has no node to run it.
+func playKubelet(t *testing.T, namespace string) {
+	t.Helper()
+	running := []byte(`{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}`)
+	eventually(t, "the Broker's pod is reported ready", func(ctx context.Context) error {
+		_, err := server.admin.kube.CoreV1().Pods(namespace).Patch(ctx, meshery.BrokerName+"-0", types.StrategicMergePatchType, running, metav1.PatchOptions{}, "status")
+		return err
+	})
+}
+
+// mutations counts what one operator has written so far, as the API server saw it. Its lease does not count.
+func mutations(t *testing.T, namespace string) []string {
+	t.Helper()
+	file, err := os.Open(server.auditLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var found []string
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var event struct {
+			Stage, Verb, RequestURI string
+			ImpersonatedUser        struct{ Username string }
+		}
+		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
+			continue // the line that is being written
+		}
+		switch event.Verb {
+		case "get", "list", "watch":
+			continue
+		}
+		if event.Stage == "ResponseComplete" && event.ImpersonatedUser.Username == operatorUser(namespace) && !strings.Contains(event.RequestURI, "/leases/") {
+			found = append(found, event.Verb+" "+event.RequestURI)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestBrokerAndMeshSyncComeUp(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	createBroker(t, namespace)
+	createMeshSync(t, namespace)
+	startOperator(t, namespace)
+
+	wantReady(t, brokerConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonBrokerPodsNotReady)
+	playKubelet(t, namespace)
+	if got := wantReady(t, brokerConditions(namespace), metav1.ConditionTrue, v1alpha1.ReasonBrokerDeployed); got.ObservedGeneration != 1 {
+		t.Errorf("observed generation %d, want 1", got.ObservedGeneration)
+	}
+	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
+
+	broker, err := server.admin.meshery.MesheryV1alpha1().Brokers(namespace).Get(t.Context(), meshery.BrokerName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := "meshery-broker." + namespace + ".svc.cluster.local:4222"
+	if broker.Status.Endpoint.Internal != address || broker.Status.Endpoint.External != "" {
+		t.Errorf("endpoint %+v, want internal %s", broker.Status.Endpoint, address)
+	}
+	meshSync, err := server.admin.meshery.MesheryV1alpha1().MeshSyncs(namespace).Get(t.Context(), meshery.MeshSyncName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if meshSync.Status.PublishingTo != address {
+		t.Errorf("publishing-to %q, want %s", meshSync.Status.PublishingTo, address)
+	}
+	secret, err := server.admin.kube.CoreV1().Secrets(namespace).Get(t.Context(), "meshery-nats-auth", metav1.GetOptions{})
+	if err != nil || len(secret.Data["token"]) == 0 {
+		t.Errorf("token Secret %v, %v", secret, err)
+	}
+	service, err := server.admin.kube.CoreV1().Services(namespace).Get(t.Context(), meshery.BrokerName, metav1.GetOptions{})
+	if err != nil || service.Spec.Type != corev1.ServiceTypeLoadBalancer || len(service.Spec.Ports) != 1 || service.Spec.Ports[0].Name != "client" {
+		t.Errorf("Service %+v, %v; want a LoadBalancer with the client port only", service, err)
+	}
+}
+
+// Whatever makes it run again, an unchanged Broker and MeshSync cost no write.
+func TestASecondSyncWritesNothing(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	createBroker(t, namespace)
+	createMeshSync(t, namespace)
+	stop := startOperator(t, namespace)
+	playKubelet(t, namespace)
+	wantReady(t, brokerConditions(namespace), metav1.ConditionTrue, v1alpha1.ReasonBrokerDeployed)
+	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
+	stop()
+	before := mutations(t, namespace)
+	if len(before) == 0 {
+		t.Fatal("the audit log shows no write of the operator at all: this test cannot see any")
+	}
+
+	// A new operator syncs everything that is there. A marker proves when it is through: the Broker is changed, and its status
+	// says which generation was synced.
+	startOperator(t, namespace)
+	touch := []byte(`{"metadata":{"annotations":{"touched":"yes"}}}`)
+	for range 3 {
+		api := server.admin.meshery.MesheryV1alpha1()
+		if _, err := api.Brokers(namespace).Patch(t.Context(), meshery.BrokerName, types.MergePatchType, touch, metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := api.MeshSyncs(namespace).Patch(t.Context(), meshery.MeshSyncName, types.MergePatchType, touch, metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resize := []byte(`{"spec":{"size":2}}`)
+	api := server.admin.meshery.MesheryV1alpha1()
+	if _, err := api.MeshSyncs(namespace).Patch(t.Context(), meshery.MeshSyncName, types.MergePatchType, resize, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the second operator works", func(ctx context.Context) error {
+		meshSync, err := api.MeshSyncs(namespace).Get(ctx, meshery.MeshSyncName, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if got := meta.FindStatusCondition(meshSync.Status.Conditions, v1alpha1.ConditionReady); got.ObservedGeneration != 2 {
+			return fmt.Errorf("generation %d observed", got.ObservedGeneration)
+		}
+		return nil
+	})
+	for _, write := range mutations(t, namespace)[len(before):] {
+		// The resize itself: the Deployment, and the statuses that follow it.
+		if !strings.Contains(write, "/deployments/") && !strings.Contains(write, "/meshsyncs/meshery-meshsync/status") {
+			t.Errorf("needless write: %s", write)
+		}
+	}
+}
+
+func TestChangesByHandAreUndone(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	createBroker(t, namespace)
+	createMeshSync(t, namespace)
+	startOperator(t, namespace)
+	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
+
+	core, apps := server.admin.kube.CoreV1(), server.admin.kube.AppsV1()
+	hostile := []byte(`{"spec":{"selector":{"app":"somebody-else"}}}`)
+	if _, err := core.Services(namespace).Patch(t.Context(), meshery.BrokerName, types.MergePatchType, hostile, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := apps.Deployments(namespace).Delete(t.Context(), meshery.MeshSyncName, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "Service and Deployment restored", func(ctx context.Context) error {
+		service, err := core.Services(namespace).Get(ctx, meshery.BrokerName, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if service.Spec.Selector["app"] != meshery.AppBroker {
+			return fmt.Errorf("selector is %v", service.Spec.Selector)
+		}
+		deployment, err := apps.Deployments(namespace).Get(ctx, meshery.MeshSyncName, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if deployment.DeletionTimestamp != nil {
+			return fmt.Errorf("the Deployment is still being deleted")
+		}
+		return nil
+	})
+}
+
+func TestObjectsOfOthersAreNotTouched(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	theirs := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: meshery.BrokerName, Labels: map[string]string{meshery.LabelManagedBy: "Helm"}},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
+	}
+	services := server.admin.kube.CoreV1().Services(namespace)
+	created, err := services.Create(t.Context(), theirs, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	createBroker(t, namespace)
+	startOperator(t, namespace)
+
+	got := wantReady(t, brokerConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonConflict)
+	if !strings.Contains(got.Message, "Service meshery-broker") || !strings.Contains(got.Message, "Helm") {
+		t.Errorf("message %q does not name the Service and its owner", got.Message)
+	}
+	after, err := services.Get(t.Context(), meshery.BrokerName, metav1.GetOptions{})
+	if err != nil || after.ResourceVersion != created.ResourceVersion {
+		t.Errorf("the Service was touched: %v, %v", after, err)
+	}
+}
+
+// The token is generated once; a token that is there already, whoever made it, is kept.
+func TestAnExistingTokenIsKept(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	secrets := server.admin.kube.CoreV1().Secrets(namespace)
+	theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "meshery-nats-auth"}, StringData: map[string]string{"token": "chosen-by-hand"}}
+	created, err := secrets.Create(t.Context(), theirs, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	createBroker(t, namespace)
+	startOperator(t, namespace)
+	playKubelet(t, namespace)
+	wantReady(t, brokerConditions(namespace), metav1.ConditionTrue, v1alpha1.ReasonBrokerDeployed)
+	after, err := secrets.Get(t.Context(), created.Name, metav1.GetOptions{})
+	if err != nil || after.ResourceVersion != created.ResourceVersion {
+		t.Errorf("the Secret was touched: %v, %v", after, err)
+	}
+}
+
+// Meshery Server applies these to the agent's Deployment with a field manager of its own, and both list keys to the MeshSync.
+func TestWhatMesheryServerAppliesSurvives(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	createBroker(t, namespace)
+	createMeshSync(t, namespace)
+	startOperator(t, namespace)
+	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
+
+	asServer := metav1.PatchOptions{FieldManager: "meshery-server", Force: new(true)}
+	deployment := `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"meshery-meshsync"},"spec":{"template":{
+		"metadata":{"annotations":{"meshery.io/restarted-at":"2026-08-01T00:00:00Z"}},
+		"spec":{"containers":[{"name":"meshsync","args":["--outputNamespaces=a,b"],"env":[
+			{"name":"DEBUG","value":"true"},{"name":"MESHSYNC_REDACT_SECRETS","value":"true"},{"name":"MESHSYNC_BROKER_CONTENT_DEDUP","value":"false"}]}]}}}}`
+	custom := `{"apiVersion":"meshery.io/v1alpha1","kind":"MeshSync","metadata":{"name":"meshery-meshsync"},"spec":{"size":2,
+		"watch-list":{"data":{"whitelist":"[{\"Resource\":\"pods.v1.\",\"Events\":[\"ADDED\"]}]","blacklist":""}}}}`
+	deployments := server.admin.kube.AppsV1().Deployments(namespace)
+	if _, err := deployments.Patch(t.Context(), meshery.MeshSyncName, types.ApplyPatchType, []byte(deployment), asServer); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.admin.meshery.MesheryV1alpha1().MeshSyncs(namespace).Patch(t.Context(), meshery.MeshSyncName, types.ApplyPatchType, []byte(custom), asServer); err != nil {
+		t.Fatal(err)
+	}
+
+	eventually(t, "the resize arrives", func(ctx context.Context) error {
+		live, err := deployments.Get(ctx, meshery.MeshSyncName, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if *live.Spec.Replicas != 2 {
+			return fmt.Errorf("%d replicas", *live.Spec.Replicas)
+		}
+		container := live.Spec.Template.Spec.Containers[0]
+		env := map[string]string{}
+		for _, variable := range container.Env {
+			env[variable.Name] = variable.Value
+		}
+		if len(container.Args) != 1 || env["DEBUG"] != "true" || env["MESHSYNC_REDACT_SECRETS"] != "true" || env["BROKER_URL"] == "" ||
+			live.Spec.Template.Annotations["meshery.io/restarted-at"] == "" {
+			t.Errorf("the Server's fields are gone: args %v, env %v, annotations %v", container.Args, env, live.Spec.Template.Annotations)
+		}
+		return nil
+	})
+	eventually(t, "the watch-list arrives", func(ctx context.Context) error {
+		config, err := server.admin.kube.CoreV1().ConfigMaps(namespace).Get(ctx, "meshery-meshsync-watch-list", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(config.Data["whitelist"], "pods.v1.") {
+			return fmt.Errorf("data is %v", config.Data)
+		}
+		return nil
+	})
+}
+
+// A watch-list that cannot be read leaves the last good one in force; entries that cannot be used are named.
+func TestABadWatchListIsSaidAndNotFollowed(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	createBroker(t, namespace)
+	createMeshSync(t, namespace)
+	startOperator(t, namespace)
+	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
+
+	set := func(whitelist string) {
+		patch, _ := json.Marshal(map[string]any{"spec": map[string]any{"watch-list": map[string]any{"data": map[string]any{"whitelist": whitelist}}}})
+		if _, err := server.admin.meshery.MesheryV1alpha1().MeshSyncs(namespace).Patch(t.Context(), meshery.MeshSyncName, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const good = `[{"Resource":"pods.v1.","Events":["ADDED"]}]`
+	set(good)
+	list := func(ctx context.Context) (string, error) {
+		config, err := server.admin.kube.CoreV1().ConfigMaps(namespace).Get(ctx, "meshery-meshsync-watch-list", metav1.GetOptions{})
+		if err != nil {
+			return "", err
+		}
+		return config.Data["whitelist"], nil
+	}
+	eventually(t, "the good list arrives", func(ctx context.Context) error {
+		if got, err := list(ctx); err != nil || got != good {
+			return fmt.Errorf("list %q, %w", got, err)
+		}
+		return nil
+	})
+	set(`[{"Resource":`)
+	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonWatchListInvalid)
+	if got, err := list(t.Context()); err != nil || got != good {
+		t.Errorf("list %q, %v; want the last good one", got, err)
+	}
+}
+
+func TestAMeshSyncWaitsForItsBroker(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	createMeshSync(t, namespace)
+	startOperator(t, namespace)
+	got := wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonBrokerNotFound)
+	if !strings.Contains(got.Message, namespace+"/meshery-broker") {
+		t.Errorf("message %q does not name the Broker", got.Message)
+	}
+	createBroker(t, namespace)
+	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
+}
+
+// The binding of an agent to what it may read is the one object that no owner reference takes away with its MeshSync.
+func TestTheClusterRoleBindingGoesWithItsMeshSync(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	createBroker(t, namespace)
+	meshSync := createMeshSync(t, namespace)
+	stop := startOperator(t, namespace)
+	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
+
+	bindings := server.admin.kube.RbacV1().ClusterRoleBindings()
+	name := "meshery:meshsync:" + namespace + ":" + meshery.MeshSyncName
+	binding, err := bindings.Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if owners := binding.OwnerReferences; len(owners) != 1 || owners[0].Kind != "CustomResourceDefinition" {
+		t.Errorf("owners %+v, want the CRD", owners)
+	}
+	stop()
+	// While no operator runs.
+	if err := server.admin.meshery.MesheryV1alpha1().MeshSyncs(namespace).Delete(t.Context(), meshSync.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	startOperator(t, namespace)
+	eventually(t, "the binding is gone", func(ctx context.Context) error {
+		_, err := bindings.Get(ctx, name, metav1.GetOptions{})
+		if ignoreNotFound(err) != nil {
+			return err
+		}
+		if err == nil {
+			return fmt.Errorf("%s is there", name)
+		}
+		return nil
+	})
+}
+
+// What the manifests bring along is created once; what a user deletes stays deleted.
+func TestFirstResourcesAreCreatedOnce(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	configMaps := server.admin.kube.CoreV1().ConfigMaps(namespace)
+	first := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: firstResources}, Data: map[string]string{
+		"broker.yaml": "apiVersion: meshery.io/v1alpha1\nkind: Broker\nmetadata: {name: meshery-broker}\nspec: {size: 3}\n",
+	}}
+	if _, err := configMaps.Create(t.Context(), first, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	brokers := server.admin.meshery.MesheryV1alpha1().Brokers(namespace)
+	stop := startOperator(t, namespace)
+	recorded := func(ctx context.Context) error {
+		config, err := configMaps.Get(ctx, firstResources, metav1.GetOptions{})
+		if err == nil && config.Annotations[annotationCreated] == "" {
+			err = fmt.Errorf("not recorded: %v", config.Annotations)
+		}
+		return err
+	}
+	eventually(t, "creation recorded", recorded)
+	if broker, err := brokers.Get(t.Context(), meshery.BrokerName, metav1.GetOptions{}); err != nil || broker.Spec.Size != 3 {
+		t.Fatalf("Broker %v, %v", broker, err)
+	}
+	stop()
+	if err := brokers.Delete(t.Context(), meshery.BrokerName, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	createMeshSync(t, namespace)
+	startOperator(t, namespace)
+	// It has looked at the ConfigMap by the time that it says that there is no Broker, or a moment later; either way a Broker
+	// that it created would turn the condition.
+	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonBrokerNotFound)
+	if _, err := brokers.Get(t.Context(), meshery.BrokerName, metav1.GetOptions{}); ignoreNotFound(err) != nil || err == nil {
+		t.Errorf("the deleted Broker came back (%v)", err)
+	}
+}
+
+// Two operators take turns: the second leads as soon as the first has ended cleanly.
+func TestLeadershipIsHandedOver(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	elect := func(o *Options) { o.LeaderElect = true }
+	lease := func(ctx context.Context) (string, error) {
+		lease, err := server.admin.kube.CoordinationV1().Leases(namespace).Get(ctx, meshery.OperatorName, metav1.GetOptions{})
+		if err != nil || lease.Spec.HolderIdentity == nil {
+			return "", err
+		}
+		return *lease.Spec.HolderIdentity, nil
+	}
+	stop := startOperator(t, namespace, elect)
+	createBroker(t, namespace)
+	wantReady(t, brokerConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonBrokerPodsNotReady)
+	stop()
+	if holder, err := lease(t.Context()); err != nil || holder != "" {
+		t.Errorf("after a clean end the lease is held by %q (%v)", holder, err)
+	}
+	startOperator(t, namespace, elect)
+	playKubelet(t, namespace)
+	wantReady(t, brokerConditions(namespace), metav1.ConditionTrue, v1alpha1.ReasonBrokerDeployed)
+}

@@ -1,0 +1,138 @@
+package operator
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"meshery.io/operator/pkg/apis/meshery"
+)
+
+// Images that a Broker and a MeshSync run unless the operator's flags say otherwise. A custom resource's spec.version replaces
+// the tag.
+const (
+	DefaultBrokerImage   = "nats:2.15.2-alpine"
+	DefaultMeshSyncImage = "meshery/meshsync:2.0.0-dev"
+)
+
+// Options are the operator's settings. DefaultOptions gives the zero-configuration ones.
+type Options struct {
+	// Namespace holds the leader-election lease and the first resources, and is the only namespace served unless
+	// WatchNamespaces says otherwise.
+	Namespace string
+	// WatchNamespaces are the namespaces whose Brokers and MeshSyncs are served; "*" alone means all.
+	WatchNamespaces []string
+
+	// MetricsAddr serves /metrics, HealthAddr serves /healthz and /readyz. "0" turns one off.
+	MetricsAddr string
+	HealthAddr  string
+
+	// LeaderElect makes several operators take turns. Without it, only one may run.
+	LeaderElect bool
+	// Workers is how many resources of one kind are synced at a time.
+	Workers int
+
+	// BrokerImage and MeshSyncImage are run when a custom resource names no version.
+	BrokerImage   string
+	MeshSyncImage string
+	// ClusterDomain ends the DNS names of Services.
+	ClusterDomain string
+	// MeshSyncClusterRole is the ClusterRole that bounds what an agent may read. The installer owns it.
+	MeshSyncClusterRole string
+}
+
+// DefaultOptions are the settings of an operator that is told nothing.
+func DefaultOptions() Options {
+	return Options{
+		Namespace:           meshery.Namespace,
+		MetricsAddr:         "127.0.0.1:8080",
+		HealthAddr:          ":8081",
+		Workers:             4,
+		BrokerImage:         DefaultBrokerImage,
+		MeshSyncImage:       DefaultMeshSyncImage,
+		ClusterDomain:       "cluster.local",
+		MeshSyncClusterRole: meshery.MeshSyncName,
+	}
+}
+
+// AddFlags makes every option settable, with its present value as the default.
+func (o *Options) AddFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&o.Namespace, "namespace", o.Namespace, "Namespace of the operator: its lease lives there, and by default it serves no other.")
+	flags.StringSliceVar(&o.WatchNamespaces, "watch-namespaces", o.WatchNamespaces, `Namespaces whose Brokers and MeshSyncs are served, or "*" for all. Default: the one of --namespace.`)
+	flags.StringVar(&o.MetricsAddr, "metrics-addr", o.MetricsAddr, `Address that serves /metrics; "0" turns it off.`)
+	flags.StringVar(&o.HealthAddr, "health-probe-bind-address", o.HealthAddr, `Address that serves /healthz and /readyz; "0" turns it off.`)
+	flags.BoolVar(&o.LeaderElect, "enable-leader-election", o.LeaderElect, "Take turns with other operators of the same namespace, by a Lease.")
+	flags.IntVar(&o.Workers, "workers", o.Workers, "How many resources of one kind are synced at a time.")
+	flags.StringVar(&o.BrokerImage, "broker-image", o.BrokerImage, "NATS image; spec.version of a Broker replaces the tag.")
+	flags.StringVar(&o.MeshSyncImage, "meshsync-image", o.MeshSyncImage, "MeshSync image; spec.version of a MeshSync replaces the tag.")
+	flags.StringVar(&o.ClusterDomain, "cluster-domain", o.ClusterDomain, "The cluster's DNS domain.")
+	flags.StringVar(&o.MeshSyncClusterRole, "meshsync-cluster-role", o.MeshSyncClusterRole, "ClusterRole that bounds what agents may read.")
+}
+
+// Validate reports everything that is wrong, each with the value and what would be right.
+func (o *Options) Validate() error {
+	var errs []error
+	label := func(flag, value string) {
+		if problems := validation.IsDNS1123Label(value); len(problems) > 0 {
+			errs = append(errs, fmt.Errorf("--%s=%q: %s", flag, value, strings.Join(problems, "; ")))
+		}
+	}
+	label("namespace", o.Namespace)
+	for _, namespace := range o.WatchNamespaces {
+		switch {
+		case namespace != "*":
+			label("watch-namespaces", namespace)
+		case len(o.WatchNamespaces) > 1:
+			errs = append(errs, fmt.Errorf(`--watch-namespaces=%q: "*" already means all; name it alone`, strings.Join(o.WatchNamespaces, ",")))
+		}
+	}
+	if o.Workers < 1 {
+		errs = append(errs, fmt.Errorf("--workers=%d: want at least 1", o.Workers))
+	}
+	for flag, value := range map[string]string{
+		"broker-image": o.BrokerImage, "meshsync-image": o.MeshSyncImage,
+		"cluster-domain": o.ClusterDomain, "meshsync-cluster-role": o.MeshSyncClusterRole,
+	} {
+		if value == "" {
+			errs = append(errs, fmt.Errorf("--%s is empty", flag))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// servedNamespaces are the namespaces to watch, metav1.NamespaceAll standing for every one.
+func (o *Options) servedNamespaces() []string {
+	switch {
+	case len(o.WatchNamespaces) == 0:
+		return []string{o.Namespace}
+	case o.WatchNamespaces[0] == "*":
+		return []string{metav1.NamespaceAll}
+	default:
+		return o.WatchNamespaces
+	}
+}
+
+// imageWithTag replaces the tag, or the digest, of an image; no tag leaves it as it is.
+func imageWithTag(image, tag string) string {
+	if tag == "" {
+		return image
+	}
+	repository, _, _ := strings.Cut(image, "@")
+	if colon := strings.LastIndexByte(repository, ':'); colon > strings.LastIndexByte(repository, '/') {
+		repository = repository[:colon]
+	}
+	return repository + ":" + tag
+}
+
+// pullPolicy pulls a tag that moves each time, and any other once.
+func pullPolicy(image string) corev1.PullPolicy {
+	if strings.HasSuffix(image, ":latest") || strings.HasSuffix(image, "-latest") {
+		return corev1.PullAlways
+	}
+	return corev1.PullIfNotPresent
+}

@@ -1,0 +1,237 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	appsac "k8s.io/client-go/applyconfigurations/apps/v1"
+	coreac "k8s.io/client-go/applyconfigurations/core/v1"
+	metaac "k8s.io/client-go/applyconfigurations/meta/v1"
+	rbacac "k8s.io/client-go/applyconfigurations/rbac/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+
+	"meshery.io/operator/pkg/apis/meshery"
+	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
+)
+
+var (
+	brokerKind   = v1alpha1.SchemeGroupVersion.WithKind("Broker")
+	meshSyncKind = v1alpha1.SchemeGroupVersion.WithKind("MeshSync")
+)
+
+// isKind compares group and kind: an owner reference made through another version of the API is as good.
+func isKind(reference *metav1.OwnerReference, kind schema.GroupVersionKind) bool {
+	version, err := schema.ParseGroupVersion(reference.APIVersion)
+	return err == nil && version.Group == kind.Group && reference.Kind == kind.Kind
+}
+
+// ownerReference makes the owned object go with its owner. It does not block the owner's deletion.
+func ownerReference(owner metav1.Object, kind schema.GroupVersionKind) *metaac.OwnerReferenceApplyConfiguration {
+	return metaac.OwnerReference().
+		WithAPIVersion(kind.GroupVersion().String()).
+		WithKind(kind.Kind).
+		WithName(owner.GetName()).
+		WithUID(owner.GetUID()).
+		WithController(true)
+}
+
+// ownedLabels are on everything that the operator makes; the selector ones come with it.
+func ownedLabels(selector map[string]string) map[string]string {
+	labels := maps.Clone(selector)
+	labels[meshery.LabelManagedBy] = meshery.OperatorName
+	labels[meshery.LabelPartOf] = meshery.PartOfMeshery
+	return labels
+}
+
+// ownerOfClusterScoped reads back which custom resource a cluster-scoped object was made for.
+func ownerOfClusterScoped(owned metav1.Object) (cache.ObjectName, bool) {
+	key := cache.ObjectName{
+		Namespace: owned.GetLabels()[meshery.LabelOwnerNamespace],
+		Name:      owned.GetLabels()[meshery.LabelOwnerName],
+	}
+	return key, key.Namespace != "" && key.Name != ""
+}
+
+// foreignError says that an object of a wanted name is not ours to touch.
+type foreignError struct {
+	kind, name, owner string
+}
+
+func (e *foreignError) Error() string {
+	return fmt.Sprintf("%s %s belongs to %s; delete or rename one of the two", e.kind, e.name, e.owner)
+}
+
+// recheckForeign is how often an object that belongs to somebody else is looked at again: it is not in our caches, so no
+// event tells that it went.
+const recheckForeign = 30 * time.Second
+
+// applier brings objects into the wanted state for one controller.
+type applier struct {
+	clients clients
+	caches  *caches
+	manager string // the controller's field manager
+	metrics *metrics
+}
+
+// apply writes every object that is not as wanted, in order, and goes on after an error: one refused object must not keep the
+// others from being right. owned says whether an object of the wanted name is ours.
+func (a *applier) apply(ctx context.Context, namespace string, owned func(metav1.Object) bool, objects []any) error {
+	var errs []error
+	for _, object := range objects {
+		errs = append(errs, a.applyOne(ctx, namespace, owned, object))
+	}
+	return errors.Join(errs...)
+}
+
+func (a *applier) applyOne(ctx context.Context, namespace string, owned func(metav1.Object) bool, object any) error {
+	c := a.caches.in(namespace)
+	core, apps, rbac := a.clients.kube.CoreV1(), a.clients.kube.AppsV1(), a.clients.kube.RbacV1()
+	switch want := object.(type) {
+	case *coreac.ConfigMapApplyConfiguration:
+		return ensure(ctx, a, owned, "ConfigMap", *want.Name, want, c.configMaps.ConfigMaps(namespace), core.ConfigMaps(namespace), coreac.ExtractConfigMap)
+	case *coreac.ServiceApplyConfiguration:
+		return ensure(ctx, a, owned, "Service", *want.Name, want, c.services.Services(namespace), core.Services(namespace), coreac.ExtractService)
+	case *coreac.ServiceAccountApplyConfiguration:
+		return ensure(ctx, a, owned, "ServiceAccount", *want.Name, want, c.serviceAccounts.ServiceAccounts(namespace), core.ServiceAccounts(namespace), coreac.ExtractServiceAccount)
+	case *appsac.StatefulSetApplyConfiguration:
+		return ensure(ctx, a, owned, "StatefulSet", *want.Name, want, c.statefulSets.StatefulSets(namespace), apps.StatefulSets(namespace), appsac.ExtractStatefulSet)
+	case *appsac.DeploymentApplyConfiguration:
+		return ensure(ctx, a, owned, "Deployment", *want.Name, want, c.deployments.Deployments(namespace), apps.Deployments(namespace), appsac.ExtractDeployment)
+	case *rbacac.RoleApplyConfiguration:
+		return ensure(ctx, a, owned, "Role", *want.Name, want, c.roles.Roles(namespace), rbac.Roles(namespace), rbacac.ExtractRole)
+	case *rbacac.RoleBindingApplyConfiguration:
+		return ensure(ctx, a, owned, "RoleBinding", *want.Name, want, c.roleBindings.RoleBindings(namespace), rbac.RoleBindings(namespace), rbacac.ExtractRoleBinding)
+	case *rbacac.ClusterRoleBindingApplyConfiguration:
+		return ensure(ctx, a, owned, "ClusterRoleBinding", *want.Name, want, a.caches.clusterRoleBindings, rbac.ClusterRoleBindings(), rbacac.ExtractClusterRoleBinding)
+	default:
+		return fmt.Errorf("apply %T: the operator does not own this kind", object)
+	}
+}
+
+// cachedObjects is the part of a lister, apiObjects the part of a client, that ensure needs.
+type cachedObjects[T any] interface {
+	Get(name string) (T, error)
+}
+
+type apiObjects[T, C any] interface {
+	Get(ctx context.Context, name string, options metav1.GetOptions) (T, error)
+	Apply(ctx context.Context, want C, options metav1.ApplyOptions) (T, error)
+}
+
+// ensure applies want unless the live object already has every field of it, and no field that was applied once and is not
+// wanted any more. The cache shows labelled objects only, so what it does not know is read from the API before it is touched.
+func ensure[T object, C any](
+	ctx context.Context, a *applier, owned func(metav1.Object) bool, kind, name string, want C,
+	cached cachedObjects[T], api apiObjects[T, C], extract func(T, string) (C, error),
+) error {
+	live, err := cached.Get(name)
+	if apierrors.IsNotFound(err) {
+		live, err = api.Get(ctx, name, metav1.GetOptions{})
+	}
+	exists := err == nil
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		return fmt.Errorf("read %s %s: %w", kind, name, err)
+	case !owned(live):
+		return &foreignError{kind: kind, name: name, owner: ownerOf(live)}
+	default:
+		applied, err := extract(live, a.manager)
+		if err != nil {
+			return fmt.Errorf("compare %s %s: %w", kind, name, err)
+		}
+		if equality.Semantic.DeepEqual(applied, want) {
+			return nil
+		}
+	}
+
+	_, err = api.Apply(ctx, want, metav1.ApplyOptions{FieldManager: a.manager, Force: true})
+	a.metrics.wrote(kind, err)
+	if err != nil {
+		return fmt.Errorf("apply %s %s: %w", kind, name, err)
+	}
+	klog.FromContext(ctx).V(2).Info("Applied object", "kind", kind, "name", name, "existed", exists)
+	return nil
+}
+
+// ownerOf describes for a person whose an object is.
+func ownerOf(live metav1.Object) string {
+	if controller := metav1.GetControllerOfNoCopy(live); controller != nil {
+		return controller.Kind + " " + controller.Name
+	}
+	if manager := live.GetLabels()[meshery.LabelManagedBy]; manager != "" {
+		return manager + " (its " + meshery.LabelManagedBy + " label)"
+	}
+	return "somebody else (it has no controlling owner)"
+}
+
+// wroteStatus counts and logs a status write. A resource that went meanwhile needs none.
+func (a *applier) wroteStatus(ctx context.Context, kind string, ready metav1.Condition, err error) error {
+	if ignoreNotFound(err) == nil {
+		err = nil
+	}
+	a.metrics.wrote(kind, err)
+	if err != nil {
+		return fmt.Errorf("apply status: %w", err)
+	}
+	klog.FromContext(ctx).V(2).Info("Wrote status", "ready", ready.Status, "reason", ready.Reason)
+	return nil
+}
+
+// controlledBy tells the objects that a custom resource made from those of everybody else, and of an earlier resource of the
+// same name.
+func controlledBy(owner metav1.Object) func(metav1.Object) bool {
+	return func(live metav1.Object) bool { return metav1.IsControlledBy(live, owner) }
+}
+
+// retry says what the worker loop does about errors that the status tells already: nothing about those that an event will end,
+// look again now and then for those that only a person can end, and try again for all others.
+func retry(err error) (time.Duration, error) {
+	var (
+		recheck time.Duration
+		failed  []error
+		foreign *foreignError
+		waiting *unavailable
+	)
+	for _, err := range flatten(err) {
+		switch {
+		case errors.As(err, &waiting):
+		case errors.As(err, &foreign):
+			recheck = recheckForeign
+		default:
+			failed = append(failed, err)
+		}
+	}
+	return recheck, errors.Join(failed...)
+}
+
+// flatten takes joined errors apart.
+func flatten(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		if err == nil {
+			return nil
+		}
+		return []error{err}
+	}
+	var errs []error
+	for _, err := range joined.Unwrap() {
+		errs = append(errs, flatten(err)...)
+	}
+	return errs
+}
+
+func ignoreNotFound(err error) error {
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}

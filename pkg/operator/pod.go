@@ -1,0 +1,55 @@
+package operator
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	coreac "k8s.io/client-go/applyconfigurations/core/v1"
+)
+
+// nonRoot is the user and group of every container: a number, because the images need not know a name for it.
+const nonRoot = 65532
+
+// hardenedPod is how every pod of ours starts out: it meets Kubernetes' "restricted" pod security standard.
+func hardenedPod() *coreac.PodSpecApplyConfiguration {
+	return coreac.PodSpec().
+		WithEnableServiceLinks(false).
+		WithSecurityContext(coreac.PodSecurityContext().
+			WithRunAsNonRoot(true).
+			WithRunAsUser(nonRoot).
+			WithRunAsGroup(nonRoot).
+			WithFSGroup(nonRoot).
+			WithSeccompProfile(coreac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault)))
+}
+
+func hardenedContainer() *coreac.SecurityContextApplyConfiguration {
+	return coreac.SecurityContext().
+		WithAllowPrivilegeEscalation(false).
+		WithReadOnlyRootFilesystem(true).
+		WithCapabilities(coreac.Capabilities().WithDrop("ALL"))
+}
+
+// resources has no CPU limit: throttling an agent or a broker that catches up only makes it later.
+func resources(requestCPU, requestMemory, limitMemory string) *coreac.ResourceRequirementsApplyConfiguration {
+	return coreac.ResourceRequirements().
+		WithRequests(corev1.ResourceList{
+			corev1.ResourceCPU:    resource.MustParse(requestCPU),
+			corev1.ResourceMemory: resource.MustParse(requestMemory),
+		}).
+		WithLimits(corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(limitMemory)})
+}
+
+func httpProbe(path, port string) *coreac.ProbeApplyConfiguration {
+	return coreac.Probe().
+		WithTimeoutSeconds(5).
+		WithHTTPGet(coreac.HTTPGetAction().WithPath(path).WithPort(intstr.FromString(port)))
+}
+
+func containerPort(name string, port int32) *coreac.ContainerPortApplyConfiguration {
+	return coreac.ContainerPort().WithName(name).WithContainerPort(port).WithProtocol(corev1.ProtocolTCP)
+}
+
+func secretEnv(name, secret, key string) *coreac.EnvVarApplyConfiguration {
+	return coreac.EnvVar().WithName(name).
+		WithValueFrom(coreac.EnvVarSource().WithSecretKeyRef(coreac.SecretKeySelector().WithName(secret).WithKey(key)))
+}
