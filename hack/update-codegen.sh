@@ -42,3 +42,7 @@ go build -C "$tools" -o "$crds/controller-gen" sigs.k8s.io/controller-tools/cmd/
 go run -C "$tools" ./crds \
 	"$crds/meshery.io_brokers.yaml=$PWD/manifests/10-crd-brokers.yaml" \
 	"$crds/meshery.io_meshsyncs.yaml=$PWD/manifests/11-crd-meshsyncs.yaml"
+
+hack/manifests.sh "$crds/install" meshery "$(sed -nE 's/.*image: .*:(.*)/\1/p' manifests/40-operator.yaml)"
+mkdir -p manifests/bundle
+cp "$crds/install/meshery-operator.yaml" manifests/bundle/

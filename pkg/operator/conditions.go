@@ -25,8 +25,7 @@ func ready(observed metav1.Object, status metav1.ConditionStatus, reason, messag
 // notApplied says why the objects are not as wanted.
 func notApplied(observed metav1.Object, applyErr error) metav1.Condition {
 	reason := v1alpha1.ReasonApplyFailed
-	var foreign *foreignError
-	if errors.As(applyErr, &foreign) {
+	if _, ok := errors.AsType[*foreignError](applyErr); ok {
 		reason = v1alpha1.ReasonConflict
 	}
 	return ready(observed, metav1.ConditionFalse, reason, applyErr.Error())

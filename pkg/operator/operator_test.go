@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -397,7 +399,7 @@ func TestChangesByHandAreUndone(t *testing.T) {
 			return err
 		}
 		if deployment.DeletionTimestamp != nil {
-			return fmt.Errorf("the Deployment is still being deleted")
+			return errors.New("the Deployment is still being deleted")
 		}
 		return nil
 	})
@@ -649,4 +651,32 @@ func TestLeadershipIsHandedOver(t *testing.T) {
 	startOperator(t, namespace, elect)
 	playKubelet(t, namespace)
 	wantReady(t, brokerConditions(namespace), metav1.ConditionTrue, v1alpha1.ReasonBrokerDeployed)
+}
+
+// A nats-server reads the configuration with the environment that the pod gives it; tokens that look like something else than
+// text included.
+func TestNATSAcceptsTheConfiguration(t *testing.T) {
+	t.Parallel()
+	natsServer, err := controlplane.Binary(t.Context(), "nats-server")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int32{1, 3} {
+		broker := newBroker(func(b *v1alpha1.Broker) { b.Spec.Size = size })
+		config := filepath.Join(t.TempDir(), natsConfigKey)
+		if err := os.WriteFile(config, []byte(natsConfig(broker)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, token := range []string{newToken(), "12345", "1e9", "8MB", "true", "2026-11-20T00:00:00Z", "with space", "$HOME", "#x", "a@b:c/d"} {
+			check := exec.CommandContext(t.Context(), natsServer, "-t", "--config", config)
+			check.Env = []string{
+				"POD_NAME=meshery-broker-0", "ROUTES_PASSWORD=" + newToken(),
+				"NATS_TOKEN=" + strings.ReplaceAll(`"$(BROKER_TOKEN)"`, "$(BROKER_TOKEN)", token),
+				"ROUTES=" + strings.ReplaceAll(natsRoutes(broker), "$(ROUTES_PASSWORD)", newToken()),
+			}
+			if out, err := check.CombinedOutput(); err != nil {
+				t.Errorf("size %d, token %s: %v\n%s", size, token, err, out)
+			}
+		}
+	}
 }

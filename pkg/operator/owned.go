@@ -23,9 +23,13 @@ import (
 )
 
 var (
-	brokerKind   = v1alpha1.SchemeGroupVersion.WithKind("Broker")
-	meshSyncKind = v1alpha1.SchemeGroupVersion.WithKind("MeshSync")
+	brokerKind   = mesheryKind("Broker")
+	meshSyncKind = mesheryKind("MeshSync")
 )
+
+func mesheryKind(name string) schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version, Kind: name}
+}
 
 // isKind compares group and kind: an owner reference made through another version of the API is as good.
 func isKind(reference *metav1.OwnerReference, kind schema.GroupVersionKind) bool {

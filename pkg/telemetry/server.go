@@ -71,6 +71,8 @@ func Serve(ctx context.Context, addr string, handler http.Handler) error {
 	if err := server.Shutdown(deadline); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("stop serving HTTP on %s: %w", addr, err)
 	}
-	<-stopped
+	if err := <-stopped; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve HTTP on %s: %w", addr, err)
+	}
 	return nil
 }

@@ -53,7 +53,7 @@ const (
 
 // The broker's token: Secret BrokerTokenSecret(broker), key BrokerTokenKey.
 const (
-	brokerTokenSecret = "meshery-nats-auth" //nolint:gosec // the name of a Secret, not its content
+	brokerTokenSecret = "meshery-nats-auth"
 	BrokerTokenKey    = "token"
 )
 

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Runs every test. What the tests need (a real API server, etcd, NATS, a node) they build and start themselves.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Built here, with progress shown, rather than inside the first test that needs them.
+go build -C hack/cluster -o "$PWD/bin/cluster" .
+bin/cluster build etcd kube-apiserver kube-controller-manager kubectl nats-server
+
+for module in hack/image hack/cluster; do
+	echo "== $module"
+	go -C "$module" test ./...
+done
+echo "== main module"
+go test -race -timeout 20m ./...
