@@ -3,12 +3,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"os/signal"
 	"syscall"
 
-	"github.com/spf13/pflag"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
@@ -17,33 +18,32 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx); err != nil {
-		klog.ErrorS(err, "Operator failed")
-		klog.FlushAndExit(klog.ExitFlushTimeout, 1)
-	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	err := run(ctx)
 	klog.Flush()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "operator:", err)
+		os.Exit(1)
+	}
 }
 
 func run(ctx context.Context) error {
 	options := operator.DefaultOptions()
-	options.AddFlags(pflag.CommandLine)
+	options.AddFlags(flag.CommandLine)
 	klog.InitFlags(nil)
-	pflag.CommandLine.AddGoFlag(flag.Lookup("v"))
-	pflag.CommandLine.AddGoFlag(flag.Lookup("vmodule"))
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	overrides := &clientcmd.ConfigOverrides{}
-	pflag.StringVar(&rules.ExplicitPath, "kubeconfig", "", "Kubeconfig file. Default: as kubectl, and in a pod its service account.")
-	pflag.StringVar(&overrides.CurrentContext, "context", "", "Context of the kubeconfig.")
-	version := pflag.Bool("version", false, "Print the version and exit.")
-	pflag.Parse()
+	flag.StringVar(&rules.ExplicitPath, "kubeconfig", "", "kubeconfig file; KUBECONFIG, ~/.kube/config or in-cluster without it")
+	flag.StringVar(&overrides.CurrentContext, "context", "", "context in the kubeconfig")
+	version := flag.Bool("version", false, "print the version and exit")
+	flag.Parse()
 	if *version {
 		fmt.Println(telemetry.Version())
 		return nil
 	}
-	if pflag.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q: this command takes flags only", pflag.Arg(0))
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unexpected %q: flags start with --", flag.Arg(0))
 	}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
 	if err != nil {

@@ -2,10 +2,10 @@ package operator
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"strings"
 
-	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -61,17 +61,20 @@ func DefaultOptions() Options {
 }
 
 // AddFlags makes every option settable, with its present value as the default.
-func (o *Options) AddFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&o.Namespace, "namespace", o.Namespace, "Namespace of the operator: its lease lives there, and by default it serves no other.")
-	flags.StringSliceVar(&o.WatchNamespaces, "watch-namespaces", o.WatchNamespaces, `Namespaces whose Brokers and MeshSyncs are served, or "*" for all. Default: the one of --namespace.`)
-	flags.StringVar(&o.MetricsAddr, "metrics-addr", o.MetricsAddr, `Address that serves /metrics; "0" turns it off.`)
-	flags.StringVar(&o.HealthAddr, "health-probe-bind-address", o.HealthAddr, `Address that serves /healthz and /readyz; "0" turns it off.`)
-	flags.BoolVar(&o.LeaderElect, "enable-leader-election", o.LeaderElect, "Take turns with other operators of the same namespace, by a Lease.")
-	flags.IntVar(&o.Workers, "workers", o.Workers, "How many resources of one kind are synced at a time.")
-	flags.StringVar(&o.BrokerImage, "broker-image", o.BrokerImage, "NATS image; spec.version of a Broker replaces the tag.")
-	flags.StringVar(&o.MeshSyncImage, "meshsync-image", o.MeshSyncImage, "MeshSync image; spec.version of a MeshSync replaces the tag.")
-	flags.StringVar(&o.ClusterDomain, "cluster-domain", o.ClusterDomain, "The cluster's DNS domain.")
-	flags.StringVar(&o.MeshSyncClusterRole, "meshsync-cluster-role", o.MeshSyncClusterRole, "ClusterRole that bounds what agents may read.")
+func (o *Options) AddFlags(flags *flag.FlagSet) {
+	flags.StringVar(&o.Namespace, "namespace", o.Namespace, "namespace of the operator: its lease lives there, and by default it serves no other")
+	flags.Func("watch-namespaces", `namespaces whose Brokers and MeshSyncs are served, separated by commas, or "*" for all (default: the one of --namespace)`, func(text string) error {
+		o.WatchNamespaces = strings.Split(text, ",")
+		return nil
+	})
+	flags.StringVar(&o.MetricsAddr, "metrics-addr", o.MetricsAddr, `address that serves /metrics; "0" turns it off`)
+	flags.StringVar(&o.HealthAddr, "health-probe-bind-address", o.HealthAddr, `address that serves /healthz and /readyz; "0" turns it off`)
+	flags.BoolVar(&o.LeaderElect, "enable-leader-election", o.LeaderElect, "take turns with other operators of the same namespace, by a Lease")
+	flags.IntVar(&o.Workers, "workers", o.Workers, "how many resources of one kind are synced at a time")
+	flags.StringVar(&o.BrokerImage, "broker-image", o.BrokerImage, "NATS image; spec.version of a Broker replaces the tag")
+	flags.StringVar(&o.MeshSyncImage, "meshsync-image", o.MeshSyncImage, "MeshSync image; spec.version of a MeshSync replaces the tag")
+	flags.StringVar(&o.ClusterDomain, "cluster-domain", o.ClusterDomain, "the cluster's DNS domain")
+	flags.StringVar(&o.MeshSyncClusterRole, "meshsync-cluster-role", o.MeshSyncClusterRole, "ClusterRole that bounds what agents may read")
 }
 
 // Validate reports everything that is wrong, each with the value and what would be right.
