@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -134,7 +135,7 @@ func (b builder) key(s source, version string) (string, error) {
 			return "", err
 		}
 	}
-	return fmt.Sprintf("%x", hash.Sum(nil))[:12], nil
+	return hex.EncodeToString(hash.Sum(nil))[:12], nil
 }
 
 // carryOut builds into a temporary folder and renames, holding a lock so that two callers do not build the same twice.
@@ -156,7 +157,7 @@ func (b builder) carryOut(ctx context.Context, o order, count string) error {
 	if o.missing = o.stillMissing(o.missing); len(o.missing) == 0 {
 		return nil
 	}
-	scratch, err := os.MkdirTemp(o.target, ".build-")
+	scratch, err := newScratch(o.target)
 	if err != nil {
 		return err
 	}
@@ -173,6 +174,21 @@ func (b builder) carryOut(ctx context.Context, o order, count string) error {
 		}
 	}
 	return nil
+}
+
+// newScratch makes a folder to build in, removing those of builds that were killed: the caller holds the lock, so none is in use.
+func newScratch(target string) (string, error) {
+	const prefix = ".build-"
+	stale, err := filepath.Glob(filepath.Join(target, prefix+"*"))
+	if err != nil {
+		return "", err
+	}
+	for _, dir := range stale {
+		if err := os.RemoveAll(dir); err != nil {
+			return "", err
+		}
+	}
+	return os.MkdirTemp(target, prefix)
 }
 
 func (b builder) compile(ctx context.Context, goTool string, o order, scratch string) error {
@@ -208,6 +224,8 @@ func (b builder) goCommand(ctx context.Context, goTool, dir string, args ...stri
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // lets go remove its work folder
 	cmd.WaitDelay = 5 * time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	withDeathSignal(cmd.SysProcAttr)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Run(); err != nil {

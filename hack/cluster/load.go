@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 )
 
 // loadCommand loads images into the containerd of a running node.
@@ -45,7 +46,7 @@ func nodeSocket(o options) (string, error) {
 	}
 	for _, p := range s.Processes {
 		if p.Name == nodeProcess && p.alive() {
-			return filepath.Join("/proc", fmt.Sprint(p.PID), "root", containerdSocket), nil
+			return filepath.Join("/proc", strconv.Itoa(p.PID), "root", containerdSocket), nil
 		}
 	}
 	return "", fmt.Errorf("cluster %s has no node: start it with --node", s.Options.Name)

@@ -214,8 +214,17 @@ func grantCoreDNS(ctx context.Context, api *apiClient) error {
 	})
 }
 
-// nodeReady holds once pods can run and find each other.
+// nodeReady holds once pods can run, find each other by name, and reach Services.
 func nodeReady(ctx context.Context, api *apiClient, spec nodeSpec) error {
+	for _, check := range []func(context.Context, *apiClient, nodeSpec) error{kubeletReady, clusterDNSAnswers, servicesAnswer} {
+		if err := check(ctx, api, spec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func kubeletReady(ctx context.Context, api *apiClient, spec nodeSpec) error {
 	var node struct {
 		Status struct {
 			Conditions []struct{ Type, Status, Message string }
@@ -229,18 +238,24 @@ func nodeReady(ctx context.Context, api *apiClient, spec nodeSpec) error {
 		if condition.Type == "Ready" {
 			message = condition.Message
 			if condition.Status == "True" {
-				return clusterDNSAnswers(ctx, spec)
+				return nil
 			}
 		}
 	}
 	return fmt.Errorf("node %s is not ready: %s", spec.Name, message)
 }
 
-func clusterDNSAnswers(ctx context.Context, spec nodeSpec) error {
+func clusterDNSAnswers(ctx context.Context, _ *apiClient, spec nodeSpec) error {
 	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		var dialer net.Dialer
 		return dialer.DialContext(ctx, network, net.JoinHostPort(spec.Subnet.node().String(), "53"))
 	}}
 	_, err := resolver.LookupHost(ctx, "kubernetes.default.svc.cluster.local.")
 	return err
+}
+
+// servicesAnswer asks the API server through its Service, which takes kube-proxy's rules.
+func servicesAnswer(ctx context.Context, api *apiClient, spec nodeSpec) error {
+	through := &apiClient{server: "https://" + spec.Subnet.services().Addr().Next().String(), http: api.http}
+	return through.get(ctx, "/livez/ping", nil)
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -173,9 +174,39 @@ func createCgroups(name string) error {
 	if err != nil {
 		return err
 	}
+	if err := delegateControllers("/sys/fs/cgroup"); err != nil {
+		return err
+	}
 	for _, hierarchy := range hierarchies {
 		if err := os.Mkdir(filepath.Join(hierarchy, name), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
+		}
+	}
+	return nil
+}
+
+// delegateControllers lets the groups below the root of cgroup v2 use the controllers that the kubelet insists on. On a host that
+// runs services or containers they are on already, and switching one on changes nothing for the others, so it is never undone.
+// With cgroup v1 there is nothing to do: the root is no group then.
+func delegateControllers(root string) error {
+	available, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	control := filepath.Join(root, "cgroup.subtree_control")
+	enabled, err := os.ReadFile(control)
+	if err != nil {
+		return err
+	}
+	for _, controller := range []string{"cpu", "cpuset", "hugetlb", "memory", "pids"} {
+		if !slices.Contains(strings.Fields(string(available)), controller) || slices.Contains(strings.Fields(string(enabled)), controller) {
+			continue
+		}
+		if err := os.WriteFile(control, []byte("+"+controller), 0o644); err != nil {
+			return fmt.Errorf("enable cgroup controller %s: %w", controller, err)
 		}
 	}
 	return nil
@@ -237,13 +268,13 @@ func removeLink(name, alias string) error {
 // removeCgroup removes a group and those below it, deepest first. The kernel takes a moment to notice that the last process of a
 // group has gone.
 func removeCgroup(dir string) error {
-	var err error
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if err = removeGroups(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
+	return poll(5*time.Second, func() error {
+		err := removeGroups(dir)
+		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-	}
-	return err
+		return err
+	})
 }
 
 func removeGroups(dir string) error {

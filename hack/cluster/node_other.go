@@ -4,17 +4,11 @@ package main
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net/netip"
 )
 
-var errNotLinux = errors.New("--node needs Linux: containers share its kernel; a control plane without a node runs here")
-
 // node does not exist here.
 type node struct{}
-
-func ensureNodePossible(context.Context, io.Writer) error { return errNotLinux }
 
 func nodeInitCommand(context.Context, []string) error { return errNotLinux }
 

@@ -180,7 +180,7 @@ func runNode(spec nodeSpec) error {
 		return err
 	}
 	if err := awaitSocket(containerdSocket); err != nil {
-		return errors.Join(err, (&child{process: process{Name: "containerd"}, log: spec.Dir.log("containerd")}).ended())
+		return fmt.Errorf("containerd does not answer: %w%s", err, logTail(spec.Dir.log("containerd")))
 	}
 	if err := importImage(containerdSocket, spec.Parts[partPause]); err != nil {
 		return err
@@ -250,13 +250,11 @@ func reap(running map[int]*child) error {
 }
 
 func awaitSocket(path string) error {
-	var err error
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		var conn net.Conn
-		if conn, err = net.Dial("unix", path); err == nil {
-			conn.Close()
-			return nil
+	return poll(30*time.Second, func() error {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			return err
 		}
-	}
-	return err
+		return conn.Close()
+	})
 }

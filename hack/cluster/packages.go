@@ -3,14 +3,29 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 )
+
+// ensureNodePossible checks what a node needs of the machine, and installs what can be installed.
+func ensureNodePossible(ctx context.Context, progress io.Writer) error {
+	switch {
+	case runtime.GOOS != "linux":
+		return errNotLinux
+	case os.Geteuid() != 0:
+		return errors.New("--node needs root, for namespaces and containers; a control plane without a node needs no privileges")
+	}
+	return ensurePackages(ctx, progress)
+}
+
+var errNotLinux = errors.New("--node needs Linux, whose kernel containers share; a control plane without a node runs here too")
 
 // requirement is something a node needs from the machine, and the Debian package that has it.
 type requirement struct {
@@ -69,8 +84,8 @@ func aptInstall(ctx context.Context, packages []string) error {
 	install := append([]string{"install", "--yes", "--no-install-recommends"}, packages...)
 	err := aptGet(ctx, install...)
 	if err != nil { // most likely a machine that has no package lists yet, or old ones
-		if err := aptGet(ctx, "update"); err != nil {
-			return err
+		if updateErr := aptGet(ctx, "update"); updateErr != nil {
+			return errors.Join(err, updateErr)
 		}
 		err = aptGet(ctx, install...)
 	}

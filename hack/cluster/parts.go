@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -107,7 +108,7 @@ func sourceRoot() (string, error) {
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", fmt.Errorf("hack/cluster/parts not found: run this from inside the repository")
+			return "", errors.New("hack/cluster/parts not found: run this from inside the repository")
 		}
 		dir = parent
 	}

@@ -49,12 +49,30 @@ func (p process) kill() error {
 }
 
 func (p process) waitGone(patience time.Duration) error {
-	for deadline := time.Now().Add(patience); p.alive(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	return poll(patience, func() error {
+		if p.alive() {
 			return fmt.Errorf("%s (process %d) does not end", p.Name, p.PID)
 		}
+		return nil
+	})
+}
+
+// poll tries every few milliseconds until there is no error, or returns the last one when patience ends.
+func poll(patience time.Duration, try func() error) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(patience)
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-timeout:
+			return err
+		}
 	}
-	return nil
 }
 
 // command is a component to start.
@@ -113,9 +131,14 @@ func (c *child) ended() error {
 	if c.err != nil {
 		how = c.err.Error()
 	}
-	text, err := os.ReadFile(c.log)
-	if err != nil {
-		return fmt.Errorf("%s ended: %s", c.Name, how)
+	return fmt.Errorf("%s ended: %s%s", c.Name, how, logTail(c.log))
+}
+
+// logTail quotes the end of a log, for the end of an error message.
+func logTail(path string) string {
+	text, err := os.ReadFile(path)
+	if err != nil || len(text) == 0 {
+		return fmt.Sprintf("; its log %s is empty", path)
 	}
-	return fmt.Errorf("%s ended: %s; last lines of %s:\n%s", c.Name, how, c.log, lastLines(text, 10))
+	return fmt.Sprintf("; last lines of %s:\n%s", path, lastLines(text, 10))
 }

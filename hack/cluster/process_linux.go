@@ -20,7 +20,7 @@ func startTime(pid int) (start string, running bool) {
 	// The second field is the program's name in parentheses and may itself contain spaces and parentheses.
 	_, rest, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')')+1:]), " ")
 	fields := strings.Fields(rest)
-	const state, starttime = 3 - 3, 22 - 3 // numbering of proc(5), from the field after the name
+	const state, starttime = 0, 19 // fields 3 and 22 of proc(5), counted from the one after the name
 	if len(fields) <= starttime {
 		return "", false
 	}

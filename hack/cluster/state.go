@@ -7,33 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strings"
 )
-
-// options say what cluster to run. `up` hands them to its supervisor as they are.
-type options struct {
-	Name          string   `json:"name"`
-	Dir           string   `json:"dir"`
-	Node          bool     `json:"node,omitempty"`
-	Audit         bool     `json:"audit,omitempty"`
-	Port          int      `json:"port,omitempty"` // of the API server; 0 takes a free one
-	APIServerArgs []string `json:"apiServerArgs,omitempty"`
-}
-
-var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
-
-func (o options) validate() error {
-	if !validName.MatchString(o.Name) {
-		return fmt.Errorf("name %q: want lower case letters, digits and dashes, at most 32", o.Name)
-	}
-	for _, arg := range o.APIServerArgs {
-		if name, _, found := strings.Cut(arg, "="); !found || name == "" {
-			return fmt.Errorf("--apiserver-arg %q: want name=value", arg)
-		}
-	}
-	return nil
-}
 
 // info is what a caller needs to use a cluster: the line that `cluster run` prints.
 type info struct {

@@ -9,11 +9,12 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync"
 	"time"
 )
 
 const (
-	// A quiet machine needs 3 s for the control plane and 10 s more for a node. The rest is for busy ones.
+	// A quiet machine needs 3 s for the control plane and 1 s more for a node. The rest is for busy ones.
 	startPatience = 2 * time.Minute
 	nodePatience  = 3 * time.Minute
 	// restartPause keeps a component that cannot run from burning a core.
@@ -29,6 +30,7 @@ type supervisor struct {
 
 	state    *state
 	commands map[string]command // what runs, to start it again
+	children sync.WaitGroup     // to have seen them end
 	exited   chan *child
 }
 
@@ -50,6 +52,7 @@ func supervise(ctx context.Context, o options, parts map[string]string, progress
 		}
 		keep := err != nil && ctx.Err() == nil
 		err = errors.Join(err, tearDown(s.folder, s.state, keep))
+		s.children.Wait()
 	}()
 	if err := s.save(); err != nil {
 		return err
@@ -72,7 +75,8 @@ func supervise(ctx context.Context, o options, parts map[string]string, progress
 
 func (s *supervisor) save() error { return s.folder.save(s.state) }
 
-// start brings up the control plane and, if asked for, the node beside it.
+// start brings up the control plane and, if asked for, the node. The node's programs come last although they would wait for the
+// API server: they wait with growing pauses, and that doubled the time.
 func (s *supervisor) start(ctx context.Context) (*info, error) {
 	host, services := "127.0.0.1", netip.MustParsePrefix(defaultServiceCIDR)
 	var node *node
@@ -91,24 +95,22 @@ func (s *supervisor) start(ctx context.Context) (*info, error) {
 	if err != nil {
 		return nil, err
 	}
-	if node != nil { // it fetches nothing from the API server that it does not retry, so it may start first
-		if err := node.launch(e, ca); err != nil {
-			return nil, err
-		}
-	}
 	api, err := s.startControlPlane(ctx, e)
 	if err != nil {
 		return nil, err
 	}
 	cluster := s.describe(e)
-	if node != nil {
-		node.describe(cluster)
-		if err := grantCoreDNS(ctx, api); err != nil {
-			return nil, err
-		}
-		err = s.await(ctx, "node", nodePatience, func(ctx context.Context) error { return node.ready(ctx, api) })
+	if node == nil {
+		return cluster, nil
 	}
-	return cluster, err
+	node.describe(cluster)
+	if err := grantCoreDNS(ctx, api); err != nil {
+		return nil, err
+	}
+	if err := node.launch(e, ca); err != nil {
+		return nil, err
+	}
+	return cluster, s.await(ctx, "node", nodePatience, func(ctx context.Context) error { return node.ready(ctx, api) })
 }
 
 func (s *supervisor) describe(e endpoints) *info {
@@ -169,6 +171,7 @@ func (s *supervisor) startCommand(c command) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.children.Go(func() { <-started.done })
 	s.commands[c.name] = c
 	s.state.Processes = slices.DeleteFunc(s.state.Processes, func(p process) bool { return p.Name == c.name })
 	s.state.Processes = append(s.state.Processes, started.process)

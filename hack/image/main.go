@@ -167,6 +167,6 @@ func push(ctx context.Context, o options, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "%s@%s\n", ref.Context(), digest)
-	return nil
+	_, err = fmt.Fprintf(stdout, "%s@%s\n", ref.Context(), digest)
+	return err
 }
