@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Built here, with progress shown, rather than inside the first test that needs them.
 go build -C hack/cluster -o "$PWD/bin/cluster" .
-bin/cluster build etcd kube-apiserver kube-controller-manager kubectl nats-server
+bin/cluster build
 
 for module in hack/image hack/cluster; do
 	echo "== $module"

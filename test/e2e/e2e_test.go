@@ -16,7 +16,12 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"meshery.io/operator/test/consumer"
 	"meshery.io/operator/test/controlplane"
@@ -139,8 +144,11 @@ func eventually(t *testing.T, what string, patience time.Duration, check func(co
 	t.Helper()
 	var last error
 	err := wait.PollUntilContextTimeout(t.Context(), 250*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		last = check(ctx)
-		return last == nil, nil
+		err := check(ctx)
+		if err == nil || ctx.Err() == nil { // when the time is up, what was wrong before it says more
+			last = err
+		}
+		return err == nil, nil
 	})
 	if err != nil {
 		t.Fatalf("%s: %v", what, last)
@@ -339,15 +347,39 @@ func (c *cluster) nothingLeft(t *testing.T) {
 
 // labelled complains of every object of any kind that carries a label.
 func (c *cluster) labelled(ctx context.Context, selector string) error {
-	kinds, err := c.try(ctx, "api-resources", "--verbs=list", "-o", "name")
+	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)
 	if err != nil {
 		return err
 	}
-	out, err := c.try(ctx, "get", strings.Join(strings.Fields(kinds), ","), "-A", "-l", selector, "-o", "name", "--ignore-not-found")
-	if err == nil && strings.TrimSpace(out) != "" {
-		err = fmt.Errorf("labelled %s:\n%s", selector, out)
+	config.QPS = -1
+	kinds, err := discovery.NewDiscoveryClientForConfigOrDie(config).ServerPreferredResources()
+	if err != nil {
+		return err // a CRD that is going, for a moment
 	}
-	return err
+	objects, err := metadata.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	var found []string
+	for _, list := range discovery.FilteredBy(discovery.SupportsAllVerbs{Verbs: []string{"list", "get"}}, kinds) {
+		group, err := schema.ParseGroupVersion(list.GroupVersion)
+		if err != nil {
+			return err
+		}
+		for _, kind := range list.APIResources {
+			labelled, err := objects.Resource(group.WithResource(kind.Name)).List(ctx, metav1.ListOptions{LabelSelector: selector})
+			if err != nil {
+				return fmt.Errorf("list %s: %w", kind.Name, err)
+			}
+			for _, object := range labelled.Items {
+				found = append(found, fmt.Sprintf("%s %s/%s (deleted at %v)", kind.Name, object.Namespace, object.Name, object.DeletionTimestamp))
+			}
+		}
+	}
+	if len(found) > 0 {
+		return fmt.Errorf("labelled %s:\n%s", selector, strings.Join(found, "\n"))
+	}
+	return nil
 }
 
 // explain prints what helps to understand a failure.
