@@ -326,7 +326,9 @@ func (c *cluster) uninstallPieceByPiece(t *testing.T) {
 	c.run(t, "delete", "namespace", namespace, "--timeout=120s")
 	c.run(t, "delete", "crd", "brokers.meshery.io", "meshsyncs.meshery.io", "--timeout=60s")
 	// The roles of manifests/ are the installer's; what the operator made must be gone without them.
-	eventually(t, "what the operator made is gone", time.Minute, func(ctx context.Context) error { return c.labelled(ctx, "app.kubernetes.io/managed-by=meshery-operator") })
+	eventually(t, "what the operator made is gone", time.Minute, func(ctx context.Context) error {
+		return c.labelled(ctx, "app.kubernetes.io/managed-by=meshery-operator")
+	})
 	c.run(t, "delete", "--ignore-not-found", "--timeout=60s", "-f", manifests)
 	c.nothingLeft(t)
 }
