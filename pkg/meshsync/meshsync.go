@@ -1,0 +1,189 @@
+package meshsync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/klog/v2"
+
+	"meshery.io/operator/pkg/meshsync/bus"
+	"meshery.io/operator/pkg/meshsync/publish"
+	"meshery.io/operator/pkg/meshsync/request"
+	"meshery.io/operator/pkg/meshsync/watch"
+	"meshery.io/operator/pkg/meshsync/wire"
+	"meshery.io/operator/pkg/telemetry"
+)
+
+// drainPatience is how long the broker may take to confirm what is left at shutdown. Together with the few seconds that closing
+// the connection and the HTTP server may take it stays well under the 30 s that Kubernetes gives.
+const drainPatience = 10 * time.Second
+
+// Run runs the agent until ctx ends or, with Output file, until the file is written. It leaves nothing running.
+func Run(ctx context.Context, o Options) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	c, err := openCluster(o.Kubeconfig, o.Context)
+	if err != nil {
+		return err
+	}
+	if o.Output == OutputFile {
+		return writeFile(ctx, o, c)
+	}
+	if o.StopAfter > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.StopAfter)
+		defer cancel()
+	}
+	return publishChanges(ctx, o, c)
+}
+
+// publishChanges connects the rooms. Shutdown is in the order of the flow: requests and watches, then the queue once it is empty
+// or its time is up, then the connection to the broker, and last the HTTP server, so that it can be asked until the end.
+func publishChanges(ctx context.Context, o Options, c *cluster) error {
+	address, err := o.Broker()
+	if err != nil {
+		return err
+	}
+	logger := klog.FromContext(ctx)
+	logger.Info("Starting", "version", telemetry.Version(), "broker", address.URL, "meshSync", klog.KRef(o.Namespace, o.Name), "secretValues", secretValues(o))
+	list, err := o.watchList(ctx, c)
+	if err != nil {
+		return err
+	}
+	registry := telemetry.NewRegistry("meshsync")
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	fail := func(err error) { cancel(failure{err}) }
+
+	ready := newReadiness("starting")
+	stopServing := serve(ctx, o.HTTPAddr, registry, ready, fail)
+	defer stopServing()
+
+	conn, err := bus.Connect(ctx, bus.Options{Address: address, Name: wire.ClientName, Metrics: registry, ReconnectWait: o.ReconnectWait})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+
+	id, err := c.identify(ctx, func(err error) {
+		ready.set(conn.Ready, always(fmt.Errorf("the cluster is not identified yet: %w", err)))
+	})
+	if err != nil {
+		return stopped(ctx)
+	}
+	encoder := wire.NewEncoder(id, o.ClearSecrets)
+	queue := publish.NewQueue(publish.Options{
+		Bus: conn, Encoder: encoder, MessagesPerSecond: o.MessagesPerSecond,
+		Metrics: registry, WorkqueueMetrics: telemetry.NewWorkqueueMetrics(registry, "meshery_meshsync"),
+	})
+	watcher := watch.New(watch.Options{
+		Dynamic: c.dynamic, Metadata: c.metadata, Discovery: c.discovery, List: list, Sink: queue, Metrics: registry,
+		Namespaces: o.OutputNamespaces, Resources: o.OutputResources,
+	})
+	requests := request.New(request.Options{
+		Bus: conn, Store: store{watcher}, Encoder: encoder, Version: telemetry.Version(), Metrics: registry,
+	})
+	ready.set(conn.Ready, watcher.Ready)
+	work(ctx, fail, watcher, requests, queue)
+	return stopped(ctx)
+}
+
+// work runs until ctx ends and everything is published.
+func work(ctx context.Context, fail func(error), watcher *watch.Watcher, requests *request.Server, queue *publish.Queue) {
+	logger := klog.FromContext(ctx)
+	var sources, publishing sync.WaitGroup
+	publishCtx, stopPublishing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopPublishing()
+	publishing.Go(func() { queue.Run(publishCtx) })
+	sources.Go(func() { watcher.Run(ctx) })
+	sources.Go(func() {
+		if err := requests.Run(ctx); err != nil {
+			fail(err)
+		}
+	})
+	sources.Wait()
+
+	logger.Info("Stopping: nothing is watched any more, publishing what is left", "reason", context.Cause(ctx).Error())
+	patience, cancel := context.WithTimeout(publishCtx, drainPatience)
+	defer cancel()
+	left := queue.Drain(patience)
+	stopPublishing()
+	publishing.Wait()
+	logger.Info("Stopped", "unpublishedObjects", left)
+}
+
+// serve answers over HTTP until the returned function is called.
+func serve(ctx context.Context, addr string, registry *prometheus.Registry, ready *readiness, fail func(error)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := telemetry.Serve(ctx, addr, telemetry.Handler(registry, ready.err)); err != nil {
+			fail(err)
+		}
+	})
+	return func() {
+		cancel()
+		serving.Wait()
+	}
+}
+
+// failure ends the agent from inside, as a signal does from outside.
+type failure struct{ error }
+
+// stopped is the error to return after ctx has ended: none if that came from outside.
+func stopped(ctx context.Context) error {
+	if cause, ok := errors.AsType[failure](context.Cause(ctx)); ok {
+		return cause.error
+	}
+	return nil
+}
+
+func secretValues(o Options) string {
+	if o.ClearSecrets {
+		return "clear"
+	}
+	return "redacted"
+}
+
+// readiness is what /readyz asks; what that depends on changes while the agent starts.
+type readiness struct {
+	checks atomic.Pointer[[]func() error]
+}
+
+func newReadiness(reason string) *readiness {
+	r := &readiness{}
+	r.set(always(errors.New(reason)))
+	return r
+}
+
+func always(err error) func() error { return func() error { return err } }
+
+func (r *readiness) set(checks ...func() error) { r.checks.Store(&checks) }
+
+// err returns all the reasons why the agent is not ready.
+func (r *readiness) err() error {
+	var reasons []error
+	for _, check := range *r.checks.Load() {
+		reasons = append(reasons, check())
+	}
+	return errors.Join(reasons...)
+}
+
+// store lets requests read what is watched.
+type store struct{ *watch.Watcher }
+
+func (s store) Snapshot() ([]*unstructured.Unstructured, func()) {
+	known := s.Objects()
+	objects := make([]*unstructured.Unstructured, len(known))
+	for i, object := range known {
+		objects[i] = object.Unstructured
+	}
+	return objects, func() { s.CatchUp(known) }
+}

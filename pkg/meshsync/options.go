@@ -1,0 +1,165 @@
+package meshsync
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"meshery.io/operator/pkg/apis/meshery"
+	"meshery.io/operator/pkg/meshsync/bus"
+)
+
+// Where the objects go.
+const (
+	OutputBroker = "broker"
+	OutputFile   = "file"
+)
+
+// DefaultOutputFile is written to when no other file is named.
+const DefaultOutputFile = "meshery-cluster-snapshot.yaml"
+
+// debugVerbosity is the least verbosity while DEBUG=true.
+const debugVerbosity = 4
+
+// Options of the agent. DefaultOptions are the defaults.
+type Options struct {
+	// BrokerURL is where to publish to; BrokerToken logs in when the URL has no secret in it.
+	BrokerURL   string
+	BrokerToken string
+	// ReconnectWait is the pause between two attempts to reach the broker; 0 is a sensible one.
+	ReconnectWait time.Duration
+
+	// Kubeconfig and Context choose the cluster as they do for kubectl; empty means KUBECONFIG, ~/.kube/config or in-cluster.
+	Kubeconfig string
+	Context    string
+
+	// Namespace and Name of the MeshSync say which watch-list ConfigMap to follow. Without them, or with a file, none is.
+	Namespace     string
+	Name          string
+	WatchListFile string
+
+	Output            string        // OutputBroker or OutputFile
+	OutputFile        string        // path
+	OutputNamespaces  []string      // only objects of these; objects without a namespace are always included
+	OutputResources   []string      // only these kinds, plural or singular
+	StopAfter         time.Duration // 0 is never
+	HTTPAddr          string        // of /healthz, /readyz and /metrics
+	ClearSecrets      bool          // values of Secrets leave the cluster
+	MessagesPerSecond float64       // 0 is no limit
+}
+
+// DefaultOptions returns the options of an agent that was told nothing.
+func DefaultOptions() Options {
+	return Options{Output: OutputBroker, OutputFile: DefaultOutputFile, HTTPAddr: fmt.Sprint(":", meshery.PortAgent)}
+}
+
+// AddFlags makes the options settable on a command line.
+func (o *Options) AddFlags(flags *flag.FlagSet) {
+	flags.StringVar(&o.BrokerURL, "broker-url", o.BrokerURL, "URL of the broker, such as nats://token@host:4222; "+meshery.EnvBrokerURL+" wins over it")
+	flags.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "kubeconfig file; KUBECONFIG, ~/.kube/config or in-cluster without it")
+	flags.StringVar(&o.Context, "context", o.Context, "context in the kubeconfig")
+	flags.StringVar(&o.WatchListFile, "watch-list-file", o.WatchListFile, "YAML or JSON file with whitelist and blacklist, instead of a MeshSync's ConfigMap")
+	flags.StringVar(&o.Output, "output", o.Output, "broker: publish every change; file: write all objects to a file once and exit")
+	flags.StringVar(&o.OutputFile, "outputFile", o.OutputFile, "file to write with --output=file")
+	flags.Func("outputNamespaces", "only objects of these namespaces, separated by commas, and those that have none", listOf(&o.OutputNamespaces))
+	flags.Func("outputResources", "only these kinds of the watch-list, separated by commas, such as pods,deployments", listOf(&o.OutputResources))
+	flags.DurationVar(&o.StopAfter, "stopAfter", o.StopAfter, "stop after this time, such as 30s; 0 is never")
+	flags.StringVar(&o.HTTPAddr, "http-addr", o.HTTPAddr, "address of /healthz, /readyz and /metrics")
+	flags.Float64Var(&o.MessagesPerSecond, "max-messages-per-second", o.MessagesPerSecond, "most messages to publish per second; 0 is no limit")
+}
+
+func listOf(into *[]string) func(string) error {
+	return func(text string) error {
+		*into = nil
+		for item := range strings.SplitSeq(text, ",") {
+			if item = strings.TrimSpace(item); item != "" {
+				*into = append(*into, item)
+			}
+		}
+		return nil
+	}
+}
+
+// ReadEnvironment takes over what the operator and Meshery Server set in the agent's environment.
+func (o *Options) ReadEnvironment(getenv func(string) string) {
+	if url := getenv(meshery.EnvBrokerURL); url != "" {
+		o.BrokerURL = url
+	}
+	o.BrokerToken = getenv(meshery.EnvBrokerToken)
+	o.Namespace = getenv(meshery.EnvNamespace)
+	o.Name = getenv(meshery.EnvName)
+	o.ClearSecrets = strings.EqualFold(getenv(meshery.EnvRedactSecrets), "false")
+}
+
+// Verbosity is the verbosity of the log that the environment asks for.
+func Verbosity(getenv func(string) string) (int, error) {
+	verbosity := 0
+	if text := getenv(meshery.EnvVerbosity); text != "" {
+		number, err := strconv.Atoi(text)
+		if err != nil || number < 0 {
+			return 0, fmt.Errorf("%s=%q: want a number from 0 to 10", meshery.EnvVerbosity, text)
+		}
+		verbosity = number
+	}
+	if text := getenv(meshery.EnvDebug); text != "" {
+		debug, err := strconv.ParseBool(text)
+		if err != nil {
+			return 0, fmt.Errorf("%s=%q: want true or false", meshery.EnvDebug, text)
+		}
+		if debug {
+			verbosity = max(verbosity, debugVerbosity)
+		}
+	}
+	return verbosity, nil
+}
+
+// Broker takes the broker's URL apart.
+func (o *Options) Broker() (bus.Address, error) {
+	address, err := bus.ParseAddress(o.BrokerURL)
+	if err != nil {
+		return address, fmt.Errorf("set %s or --broker-url: %w", meshery.EnvBrokerURL, err)
+	}
+	if !address.HasSecret() {
+		address.Token = o.BrokerToken
+	}
+	return address, nil
+}
+
+// Validate returns everything that is wrong with the options.
+func (o *Options) Validate() error {
+	var problems []error
+	rule := func(holds bool, format string, args ...any) {
+		if !holds {
+			problems = append(problems, fmt.Errorf(format, args...))
+		}
+	}
+	rule(o.Output == OutputBroker || o.Output == OutputFile, "--output=%q: want %s or %s", o.Output, OutputBroker, OutputFile)
+	rule(o.StopAfter >= 0, "--stopAfter=%s: want a duration of 0 or more, such as 30s", o.StopAfter)
+	rule(o.MessagesPerSecond >= 0, "--max-messages-per-second=%v: want 0 for no limit, or more", o.MessagesPerSecond)
+	rule((o.Namespace == "") == (o.Name == ""), "%s=%q and %s=%q: set both or none", meshery.EnvNamespace, o.Namespace, meshery.EnvName, o.Name)
+	for _, namespace := range o.OutputNamespaces {
+		rule(len(validation.IsDNS1123Label(namespace)) == 0, "--outputNamespaces: %q cannot be the name of a namespace", namespace)
+	}
+	for _, resource := range o.OutputResources {
+		rule(len(validation.IsDNS1035Label(strings.ToLower(resource))) == 0, "--outputResources: %q: want plural or singular names such as pods,deployments", resource)
+	}
+	if o.WatchListFile != "" {
+		_, err := os.Stat(o.WatchListFile)
+		rule(err == nil, "--watch-list-file: %w", err)
+	}
+	switch o.Output {
+	case OutputBroker:
+		_, err := o.Broker()
+		rule(err == nil, "%w", err)
+		rule(o.HTTPAddr != "", "--http-addr: want an address such as :%d", meshery.PortAgent)
+	case OutputFile:
+		rule(o.OutputFile != "", "--outputFile: want the name of a file")
+	}
+	return errors.Join(problems...)
+}

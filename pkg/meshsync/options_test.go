@@ -1,0 +1,102 @@
+package meshsync_test
+
+import (
+	"flag"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"meshery.io/operator/pkg/meshsync"
+)
+
+func environment(values map[string]string) func(string) string {
+	return func(name string) string { return values[name] }
+}
+
+func parse(t *testing.T, args ...string) meshsync.Options {
+	t.Helper()
+	options := meshsync.DefaultOptions()
+	flags := flag.NewFlagSet("test", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	options.AddFlags(flags)
+	if err := flags.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return options
+}
+
+func TestFlagsOfTheExistingAgent(t *testing.T) {
+	got := parse(t, "--output=file", "--outputFile", "x.yaml", "--outputNamespaces=a, b,", "--outputResources=pods", "--stopAfter=30s", "--broker-url=nats://b")
+	if got.Output != "file" || got.OutputFile != "x.yaml" || !slices.Equal(got.OutputNamespaces, []string{"a", "b"}) ||
+		!slices.Equal(got.OutputResources, []string{"pods"}) || got.StopAfter != 30*time.Second || got.BrokerURL != "nats://b" {
+		t.Errorf("got %+v", got)
+	}
+	if err := got.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	options := parse(t, "--broker-url=nats://flag")
+	options.ReadEnvironment(environment(map[string]string{
+		"BROKER_URL": "nats://env", "BROKER_TOKEN": "t/1", "MESHSYNC_NAMESPACE": "ns", "MESHSYNC_NAME": "m", "MESHSYNC_REDACT_SECRETS": "False",
+	}))
+	address, err := options.Broker()
+	if err != nil || address.URL != "nats://env:4222" || address.Token != "t/1" || options.Namespace != "ns" || options.Name != "m" || !options.ClearSecrets {
+		t.Errorf("got %+v, %+v, %v", options, address, err)
+	}
+	for _, value := range []string{"", "true", "no", "nonsense"} {
+		options.ReadEnvironment(environment(map[string]string{"MESHSYNC_REDACT_SECRETS": value}))
+		if options.ClearSecrets {
+			t.Errorf("MESHSYNC_REDACT_SECRETS=%q publishes secrets in clear", value)
+		}
+	}
+	options = parse(t, "--broker-url=nats://own@flag")
+	options.ReadEnvironment(environment(map[string]string{"BROKER_TOKEN": "other"}))
+	if address, err := options.Broker(); err != nil || address.Token != "own" {
+		t.Errorf("the token in the URL is not used: %+v, %v", address, err)
+	}
+}
+
+func TestVerbosity(t *testing.T) {
+	tests := []struct {
+		verbosity, debug string
+		want             int
+		problem          string
+	}{
+		{"", "", 0, ""}, {"2", "", 2, ""}, {"", "true", 4, ""}, {"2", "true", 4, ""}, {"6", "true", 6, ""}, {"2", "false", 2, ""},
+		{"x", "", 0, `MESHSYNC_VERBOSITY="x"`}, {"-1", "", 0, `MESHSYNC_VERBOSITY="-1"`}, {"", "maybe", 0, `DEBUG="maybe"`},
+	}
+	for _, test := range tests {
+		got, err := meshsync.Verbosity(environment(map[string]string{"MESHSYNC_VERBOSITY": test.verbosity, "DEBUG": test.debug}))
+		if test.problem == "" && (err != nil || got != test.want) || test.problem != "" && (err == nil || !strings.Contains(err.Error(), test.problem)) {
+			t.Errorf("%+v: got %d, %v", test, got, err)
+		}
+	}
+}
+
+func TestValidateNamesEverythingThatIsWrong(t *testing.T) {
+	options := parse(t, "--output=broker", "--stopAfter=-1s", "--outputNamespaces=A_b", "--outputResources=a/b", "--max-messages-per-second=-1",
+		"--watch-list-file=/does/not/exist", "--http-addr=", "--broker-url=http://s3cret@host")
+	options.Name = "only-a-name"
+	err := options.Validate()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		"--stopAfter=-1s: want", `"A_b" cannot be the name of a namespace`, `"a/b": want plural or singular`, "--max-messages-per-second=-1: want",
+		"/does/not/exist", "--http-addr: want", "http://host: unknown scheme", `MESHSYNC_NAME="only-a-name": set both or none`,
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is missing in: %v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("shows the token: %v", err)
+	}
+	if err := (&meshsync.Options{Output: "nowhere"}).Validate(); err == nil || !strings.Contains(err.Error(), `--output="nowhere": want broker or file`) {
+		t.Errorf("got %v", err)
+	}
+}

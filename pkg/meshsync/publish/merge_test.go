@@ -1,0 +1,124 @@
+package publish
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"meshery.io/operator/pkg/meshsync/wire"
+)
+
+// object makes version v of the object with this uid; all have one name.
+func object(uid string, version int) *unstructured.Unstructured {
+	obj := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{}}}
+	obj.SetNamespace("demo")
+	obj.SetName("x")
+	obj.SetUID(types.UID(uid))
+	obj.SetResourceVersion(strconv.Itoa(version))
+	return obj
+}
+
+// changes reads "A:a1 D:a2": ADDED of uid a in version 1, then DELETED of uid a in version 2.
+func changes(text string) []Change {
+	var list []Change
+	for field := range strings.FieldsSeq(text) {
+		event := map[byte]wire.Event{'A': wire.Added, 'M': wire.Modified, 'D': wire.Deleted}[field[0]]
+		list = append(list, Change{Event: event, Object: object(field[2:3], int(field[3]-'0'))})
+	}
+	return list
+}
+
+func text(list []Change) string {
+	var fields []string
+	for _, change := range list {
+		fields = append(fields, fmt.Sprintf("%c:%s%s", change.Event[0], change.Object.GetUID(), change.Object.GetResourceVersion()))
+	}
+	return strings.Join(fields, " ")
+}
+
+func TestMerge(t *testing.T) {
+	tests := []struct{ name, waiting, next, want string }{
+		{"nothing waits", "", "A:a1", "A:a1"},
+		{"nothing waits, modified", "", "M:a1", "M:a1"},
+		{"nothing waits, deleted", "", "D:a1", "D:a1"},
+
+		{"added then modified is added with the newest body", "A:a1", "M:a2", "A:a2"},
+		{"added then added is added with the newest body", "A:a1", "A:a2", "A:a2"},
+		{"added then deleted is deleted", "A:a1", "D:a2", "D:a2"},
+		{"modified then modified is modified with the newest body", "M:a1", "M:a2", "M:a2"},
+		{"modified then added, a resync, is added", "M:a1", "A:a2", "A:a2"},
+		{"modified then deleted is deleted with the last body", "M:a1", "D:a2", "D:a2"},
+		{"deleted then deleted is deleted", "D:a1", "D:a2", "D:a2"},
+		{"deleted then added, the same object is back", "D:a1", "A:a2", "A:a2"},
+		{"deleted then modified, the same object is back", "D:a1", "M:a2", "A:a2"},
+
+		{"deleted then added with another uid is both", "D:a1", "A:b2", "D:a1 A:b2"},
+		{"deleted then modified with another uid is both", "D:a1", "M:b2", "D:a1 M:b2"},
+		{"added then added with another uid: DELETED is not on the watch-list", "A:a1", "A:b2", "A:b2"},
+		{"modified then added with another uid: DELETED is not on the watch-list", "M:a1", "A:b2", "A:b2"},
+		{"added then deleted with another uid: the name is free", "A:a1", "D:b2", "D:b2"},
+		{"deleted then deleted with another uid is both deleted", "D:a1", "D:b2", "D:a1 D:b2"},
+
+		{"successor modified", "D:a1 A:b2", "M:b3", "D:a1 A:b3"},
+		{"successor deleted", "D:a1 A:b2", "D:b3", "D:a1 D:b3"},
+		{"successor deleted, then a third", "D:a1 D:b3", "A:c4", "D:a1 A:c4"},
+		{"a third instead of a successor nobody heard of", "D:a1 A:b2", "A:c3", "D:a1 A:c3"},
+		{"the third deleted", "D:a1 A:b2", "D:c3", "D:a1 D:c3"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			waiting := changes(test.waiting)
+			got := merge(waiting, changes(test.next)[0])
+			if text(got) != test.want {
+				t.Errorf("got %s, want %s", text(got), test.want)
+			}
+			if text(waiting) != test.waiting {
+				t.Errorf("what waited was changed to %s", text(waiting))
+			}
+		})
+	}
+}
+
+func TestRestorePutsWhatWasTakenBeforeWhatCameSince(t *testing.T) {
+	tests := []struct{ name, taken, since, want string }{
+		{"nothing came", "M:a1", "", "M:a1"},
+		{"a newer body", "A:a1", "M:a2", "A:a2"},
+		{"the end", "A:a1", "D:a2", "D:a2"},
+		{"a successor", "D:a1", "A:b2", "D:a1 A:b2"},
+		{"a successor's successor", "D:a1 A:b2", "D:b3 A:c4", "D:a1 A:c4"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			p, key := newPending(), Key{Name: "x"}
+			for _, change := range changes(test.taken) {
+				p.add(key, change)
+			}
+			p.take(key)
+			for _, change := range changes(test.since) {
+				p.add(key, change)
+			}
+			p.restore(key)
+			if got := text(p.take(key)); got != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestForgottenKindsDoNotComeBack(t *testing.T) {
+	p, key, other := newPending(), Key{Name: "x"}, Key{Name: "x"}
+	other.Resource.Resource = "others"
+	for _, k := range []Key{key, other} {
+		p.add(k, changes("A:a1")[0])
+	}
+	p.take(key)
+	p.forget(key.Resource)
+	p.restore(key)
+	if p.len() != 1 || len(p.take(other)) != 1 {
+		t.Error("the wrong kind was forgotten")
+	}
+}

@@ -1,0 +1,205 @@
+package publish
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/klog/v2"
+
+	"meshery.io/operator/pkg/meshsync/bus"
+	"meshery.io/operator/pkg/meshsync/wire"
+)
+
+const (
+	// A batch costs one round trip to the broker. Larger ones gain nothing and hold more memory.
+	maxBatch      = 256
+	maxBatchBytes = 4 << 20
+
+	// An object whose message was not confirmed waits 100 ms, 200 ms, 400 ms, … 30 s. Never the default limiter: its bucket is
+	// shared by all keys, and 10,000 of them would take a quarter of an hour.
+	retryFirst = 100 * time.Millisecond
+	retryLast  = 30 * time.Second
+)
+
+// Bus is what the queue needs of the connection to the broker.
+type Bus interface {
+	WaitConnected(ctx context.Context) error
+	MaxPayload() int
+	Send(ctx context.Context, messages ...bus.Message) error
+}
+
+// Encoder writes messages.
+type Encoder interface {
+	Encode(event wire.Event, obj *unstructured.Unstructured) ([]byte, error)
+}
+
+// Options of a Queue.
+type Options struct {
+	Bus              Bus
+	Encoder          Encoder
+	Metrics          prometheus.Registerer
+	WorkqueueMetrics workqueue.MetricsProvider // may be nil
+
+	// MessagesPerSecond is the most to publish. 0 is no limit.
+	MessagesPerSecond float64
+}
+
+// Queue publishes changes. Keys wait in a workqueue, which hands them out fairly and never twice at a time; what is to be sent
+// under a key is looked up when its turn comes.
+type Queue struct {
+	bus     Bus
+	encoder Encoder
+	metrics *metrics
+	pace    pace
+	keys    workqueue.TypedRateLimitingInterface[Key]
+	pending *pending
+}
+
+// NewQueue makes a queue. Nothing is sent before Run.
+func NewQueue(o Options) *Queue {
+	pending := newPending()
+	return &Queue{
+		bus:     o.Bus,
+		encoder: o.Encoder,
+		metrics: newMetrics(o.Metrics, pending.len),
+		pace:    newPace(o.MessagesPerSecond),
+		pending: pending,
+		keys: workqueue.NewTypedRateLimitingQueueWithConfig(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[Key](retryFirst, retryLast),
+			workqueue.TypedRateLimitingQueueConfig[Key]{Name: "publish", MetricsProvider: o.WorkqueueMetrics},
+		),
+	}
+}
+
+// Offer takes a change that was seen. It does not wait and does not keep more than the newest state of an object. The object must
+// not be changed afterwards.
+func (q *Queue) Offer(resource schema.GroupVersionResource, event wire.Event, obj *unstructured.Unstructured) {
+	key := Key{Resource: resource, Namespace: obj.GetNamespace(), Name: obj.GetName()}
+	q.pending.add(key, Change{Event: event, Object: obj})
+	q.keys.Add(key)
+}
+
+// Forget drops what has not been sent of a kind that is not watched any more.
+func (q *Queue) Forget(resource schema.GroupVersionResource) { q.pending.forget(resource) }
+
+// Drain waits until the broker has confirmed everything, or until ctx ends. It returns how many objects are still owed.
+func (q *Queue) Drain(ctx context.Context) int {
+	select {
+	case <-q.pending.empty():
+	case <-ctx.Done():
+	}
+	return q.pending.len()
+}
+
+// Run publishes until ctx ends. Use Drain before, if nothing is to be left behind.
+func (q *Queue) Run(ctx context.Context) {
+	defer q.keys.ShutDown()                         // which ends the workqueue's own goroutine, too
+	stop := context.AfterFunc(ctx, q.keys.ShutDown) // wakes up who waits for a key
+	defer stop()
+	for q.publishNext(ctx) {
+	}
+}
+
+// publishNext sends one batch. It returns false when ctx has ended.
+func (q *Queue) publishNext(ctx context.Context) bool {
+	// While there is no broker the changes stay where they can still be merged.
+	if err := q.bus.WaitConnected(ctx); err != nil {
+		return false
+	}
+	batch, ok := q.nextBatch(ctx)
+	if !ok {
+		return false
+	}
+	err := q.pace.wait(ctx, len(batch.messages))
+	if err == nil && len(batch.messages) > 0 {
+		err = q.bus.Send(ctx, batch.messages...)
+	}
+	if err != nil {
+		q.retry(ctx, batch, err)
+	} else {
+		q.confirm(ctx, batch)
+	}
+	return ctx.Err() == nil
+}
+
+// batch is what goes out with one confirmation.
+type batch struct {
+	keys     []Key
+	messages []bus.Message
+	about    []about // the messages
+	bytes    int
+}
+
+// about says what a message is about.
+type about struct {
+	key   Key
+	event wire.Event
+}
+
+// nextBatch waits for a key and takes along what else is ready. There is one caller, so no other can take what Len has counted.
+func (q *Queue) nextBatch(ctx context.Context) (*batch, bool) {
+	b := &batch{}
+	for len(b.keys) == 0 || q.keys.Len() > 0 && len(b.messages) < maxBatch && b.bytes < maxBatchBytes {
+		key, quit := q.keys.Get()
+		if quit || ctx.Err() != nil {
+			return nil, false
+		}
+		b.keys = append(b.keys, key)
+		for _, change := range q.pending.take(key) {
+			q.encode(ctx, b, key, change)
+		}
+	}
+	return b, true
+}
+
+// encode adds a change to the batch, unless there is no way to publish it.
+func (q *Queue) encode(ctx context.Context, b *batch, key Key, change Change) {
+	logger := klog.FromContext(ctx)
+	body, err := q.encoder.Encode(change.Event, change.Object)
+	if err != nil {
+		q.metrics.dropped.WithLabelValues(notEncoded).Inc()
+		logger.Error(err, "Object cannot be published", "resource", key.Resource.GroupResource(), "object", klog.KRef(key.Namespace, key.Name))
+		return
+	}
+	if limit := q.bus.MaxPayload(); len(body) > limit {
+		q.metrics.dropped.WithLabelValues(tooLarge).Inc()
+		logger.Error(nil, "Object is larger than the broker's max_payload and is not published", "resource", key.Resource.GroupResource(),
+			"object", klog.KRef(key.Namespace, key.Name), "event", change.Event, "bytes", len(body), "maxPayload", limit)
+		return
+	}
+	b.messages = append(b.messages, bus.Message{Subject: wire.SubjectCore, Body: body})
+	b.about = append(b.about, about{key, change.Event})
+	b.bytes += len(body)
+}
+
+func (q *Queue) confirm(ctx context.Context, b *batch) {
+	for _, key := range b.keys {
+		q.pending.confirm(key)
+		q.keys.Forget(key)
+		q.keys.Done(key)
+	}
+	logger := klog.FromContext(ctx)
+	logger.V(4).Info("Published", "messages", len(b.messages), "bytes", b.bytes)
+	trace := logger.V(5)
+	for i, about := range b.about {
+		q.metrics.published.WithLabelValues(string(about.event)).Inc()
+		if trace.Enabled() {
+			trace.Info("Published object", "event", about.event, "resource", about.key.Resource.GroupResource(),
+				"object", klog.KRef(about.key.Namespace, about.key.Name), "bytes", len(b.messages[i].Body))
+		}
+	}
+}
+
+func (q *Queue) retry(ctx context.Context, b *batch, err error) {
+	q.metrics.retried.Inc()
+	klog.FromContext(ctx).Info("Not confirmed by the broker, will send again", "messages", len(b.messages), "reason", err.Error())
+	for _, key := range b.keys {
+		q.pending.restore(key)
+		q.keys.AddRateLimited(key)
+		q.keys.Done(key)
+	}
+}

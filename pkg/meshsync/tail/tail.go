@@ -1,0 +1,88 @@
+// Package tail prints what the agent publishes, one line per message, for people.
+//
+// What flows in: messages on the core subject. What flows out: time, event, kind, namespace/name and size of each. It connects
+// under a name of its own, so that Meshery Server does not take it for the agent, and comes back when the broker does.
+package tail
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/klog/v2"
+
+	"meshery.io/operator/pkg/meshsync/bus"
+	"meshery.io/operator/pkg/meshsync/wire"
+)
+
+const (
+	clientName = wire.ClientName + "-tail"
+	// patience is how long the broker may be away before that is mentioned.
+	patience = time.Second
+)
+
+// Run prints to out until ctx ends, and to notes when the broker goes away and comes back.
+func Run(ctx context.Context, address bus.Address, out, notes io.Writer) error {
+	quiet := klog.NewContext(ctx, klog.FromContext(ctx).V(2)) // notes say what matters
+	conn, err := bus.Connect(quiet, bus.Options{Address: address, Name: clientName, Metrics: prometheus.NewRegistry()})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	failed := make(chan error, 1)
+	stop, err := conn.Subscribe(wire.SubjectCore, "", func(body []byte) {
+		if _, err := io.WriteString(out, line(time.Now(), body)); err != nil {
+			select {
+			case failed <- err: // the reader is gone
+			default:
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer stop()
+
+	check := time.NewTicker(patience)
+	defer check.Stop()
+	away := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			return err
+		case <-check.C:
+			err := conn.Ready()
+			switch {
+			case err != nil && !away:
+				fmt.Fprintf(notes, "%v; will keep trying\n", err)
+			case err == nil && away:
+				fmt.Fprintf(notes, "connected to broker %s\n", address)
+			}
+			away = err != nil
+		}
+	}
+}
+
+// line describes a message. Columns are wide enough for most names; a longer one moves what follows.
+func line(now time.Time, body []byte) string {
+	var message struct {
+		EventType string
+		Object    struct {
+			Kind     string
+			Metadata struct{ Namespace, Name string }
+		}
+	}
+	if err := json.Unmarshal(body, &message); err != nil {
+		message.EventType, message.Object.Kind = "?", "no JSON object"
+	}
+	name := message.Object.Metadata.Name
+	if namespace := message.Object.Metadata.Namespace; namespace != "" {
+		name = namespace + "/" + name
+	}
+	return fmt.Sprintf("%s  %-8s  %-24s  %-48s  %7d\n", now.Format("15:04:05.000"), message.EventType, message.Object.Kind, name, len(body))
+}

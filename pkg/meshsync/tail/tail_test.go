@@ -1,0 +1,85 @@
+package tail
+
+import (
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"meshery.io/operator/pkg/meshsync/bus"
+	"meshery.io/operator/test/natsserver"
+)
+
+func TestLine(t *testing.T) {
+	now := time.Date(2026, 11, 20, 15, 4, 5, 678e6, time.UTC)
+	tests := map[string]string{
+		`{"EventType":"ADDED","Object":{"kind":"Pod","metadata":{"name":"web","namespace":"demo"}}}`:   "15:04:05.678  ADDED     Pod                       demo/web                                               90\n",
+		`{"EventType":"DELETED","Object":{"kind":"Node","metadata":{"name":"node-1","namespace":""}}}`: "15:04:05.678  DELETED   Node                      node-1                                                 92\n",
+		`nonsense`: "15:04:05.678  ?         no JSON object                                                                    8\n",
+	}
+	for body, want := range tests {
+		if got := line(now, []byte(body)); got != want {
+			t.Errorf("got  %qwant %q", got, want)
+		}
+	}
+}
+
+func TestRunComesBackWithTheBroker(t *testing.T) {
+	server := natsserver.Start(t, natsserver.Options{Token: "t"})
+	address, err := bus.ParseAddress(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, out := io.Pipe()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	var notes strings.Builder
+	go func() { done <- Run(ctx, address, out, &notes) }()
+
+	client, err := nats.Connect(server.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	lines := make(chan string, 100)
+	go func() {
+		buffer := make([]byte, 1000)
+		for {
+			n, err := reader.Read(buffer)
+			if err != nil {
+				return
+			}
+			lines <- string(buffer[:n])
+		}
+	}()
+	publishUntilSeen := func(name string) {
+		t.Helper()
+		deadline := time.After(20 * time.Second)
+		for {
+			_ = client.Publish("meshery.meshsync.core", []byte(`{"EventType":"ADDED","Object":{"kind":"Pod","metadata":{"name":"`+name+`"}}}`))
+			select {
+			case line := <-lines:
+				if strings.Contains(line, " "+name+" ") {
+					return
+				}
+			case <-time.After(50 * time.Millisecond): // it may not listen yet
+			case <-deadline:
+				t.Fatalf("%s was not printed", name)
+			}
+		}
+	}
+	publishUntilSeen("before")
+	server.Kill()
+	server.Restart(t)
+	publishUntilSeen("after")
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if notes.Len() > 0 && !strings.Contains(notes.String(), "connected to broker "+address.String()) {
+		t.Errorf("notes: %s", notes.String())
+	}
+}

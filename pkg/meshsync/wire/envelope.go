@@ -1,0 +1,61 @@
+package wire
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// Event is what happened to an object. There is no ERROR among them: Meshery Server dies of one.
+type Event string
+
+// The events that are published.
+const (
+	Added    Event = "ADDED"
+	Modified Event = "MODIFIED"
+	Deleted  Event = "DELETED"
+)
+
+// objectTypeData marks a message that carries an object.
+const objectTypeData = "meshsync-data"
+
+// envelope is around every message. All four members are always written; their names are part of the contract.
+type envelope struct {
+	ObjectType string
+	EventType  Event
+	Request    *Request
+	Object     any
+}
+
+// Request asks the agent for something.
+type Request struct {
+	Entity  string
+	Payload json.RawMessage
+}
+
+// DecodeRequest reads a message from SubjectRequest.
+func DecodeRequest(message []byte) (Request, error) {
+	var decoded struct{ Request *Request }
+	if err := json.Unmarshal(message, &decoded); err != nil {
+		return Request{}, fmt.Errorf("decode request: %w", err)
+	}
+	if decoded.Request == nil || decoded.Request.Entity == "" {
+		return Request{}, errors.New("decode request: no Request with an Entity in it")
+	}
+	return *decoded.Request, nil
+}
+
+// EncodeStore writes a part of the store: objects as EncodeObject wrote them.
+func EncodeStore(objects []json.RawMessage) ([]byte, error) {
+	return json.Marshal(envelope{Object: objects})
+}
+
+// StoreOverhead is how many bytes EncodeStore adds at most around n objects.
+func StoreOverhead(n int) int {
+	return len(`{"ObjectType":"","EventType":"","Request":null,"Object":[]}`) + n
+}
+
+// EncodeMeta writes the message for SubjectMeta.
+func EncodeMeta(version string) ([]byte, error) {
+	return json.Marshal(struct{ Object string }{version})
+}
