@@ -8,20 +8,23 @@ import (
 	"os"
 	"strconv"
 
-	"k8s.io/klog/v2"
-
 	"meshery.io/operator/pkg/meshsync"
+	"meshery.io/operator/pkg/meshsync/tail"
+	"meshery.io/operator/pkg/telemetry"
 )
 
 // parse reads the command line and the environment into the options and says what to do: "", "tail" or "version".
-func parse(args []string, options *meshsync.Options) (command string, err error) {
+func parse(args []string, options *meshsync.Options, tailing *tail.Options) (command string, err error) {
 	if len(args) > 0 && args[0] == "tail" {
 		command, args = "tail", args[1:]
 	}
 	flags := flag.NewFlagSet("meshsync "+command, flag.ContinueOnError)
 	version := flags.Bool("version", false, "print the version and exit")
 	options.AddFlags(flags)
-	addLogFlags(flags)
+	telemetry.AddLogFlags(flags)
+	if command == "tail" {
+		tailing.AddFlags(flags)
+	}
 	flags.SetOutput(io.Discard) // an error is printed once, without all the flags
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -38,15 +41,6 @@ func parse(args []string, options *meshsync.Options) (command string, err error)
 	}
 	options.ReadEnvironment(os.Getenv)
 	return command, setVerbosity(flags)
-}
-
-// addLogFlags takes those of klog's flags that make sense for a process that logs to stderr.
-func addLogFlags(flags *flag.FlagSet) {
-	all := flag.NewFlagSet("klog", flag.ContinueOnError)
-	klog.InitFlags(all)
-	for _, name := range []string{"v", "vmodule"} {
-		flags.Var(all.Lookup(name).Value, name, all.Lookup(name).Usage)
-	}
 }
 
 // setVerbosity takes the verbosity from the environment unless there was a flag.

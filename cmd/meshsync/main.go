@@ -30,7 +30,8 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	options := meshsync.DefaultOptions()
-	command, err := parse(args, &options)
+	tailing := tail.Options{Out: os.Stdout, Notes: os.Stderr}
+	command, err := parse(args, &options, &tailing)
 	if err != nil {
 		return err
 	}
@@ -39,11 +40,10 @@ func run(ctx context.Context, args []string) error {
 		fmt.Println(telemetry.Version())
 		return nil
 	case "tail":
-		address, err := options.Broker()
-		if err != nil {
+		if tailing.Address, err = options.Broker(); err != nil {
 			return err
 		}
-		return tail.Run(ctx, address, os.Stdout, os.Stderr)
+		return tail.Run(ctx, tailing)
 	default:
 		return meshsync.Run(ctx, options)
 	}

@@ -31,7 +31,7 @@ func main() {
 func run(ctx context.Context) error {
 	options := operator.DefaultOptions()
 	options.AddFlags(flag.CommandLine)
-	klog.InitFlags(nil)
+	telemetry.AddLogFlags(flag.CommandLine)
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	overrides := &clientcmd.ConfigOverrides{}
 	flag.StringVar(&rules.ExplicitPath, "kubeconfig", "", "kubeconfig file; KUBECONFIG, ~/.kube/config or in-cluster without it")
@@ -47,7 +47,7 @@ func run(ctx context.Context) error {
 	}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
 	if err != nil {
-		return fmt.Errorf("connect to the API server: %w", err)
+		return fmt.Errorf("find the cluster by --kubeconfig, KUBECONFIG, ~/.kube/config or from inside of it: %w", err)
 	}
 	return operator.Run(ctx, config, options)
 }

@@ -73,9 +73,9 @@ func New(o Options) *Server {
 // handlers is what can be asked for.
 func (s *Server) handlers() map[string]func(ctx context.Context, payload json.RawMessage) error {
 	return map[string]func(context.Context, json.RawMessage) error{
-		"informer-store":   s.sendStore,
-		"resync-discovery": s.scheduleResync,
-		"meshsync-meta":    s.sendMeta,
+		wire.EntityStore:  s.sendStore,
+		wire.EntityResync: s.scheduleResync,
+		wire.EntityMeta:   s.sendMeta,
 	}
 }
 

@@ -7,6 +7,7 @@ package tail
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"time"
@@ -24,17 +25,30 @@ const (
 	patience = time.Second
 )
 
-// Run prints to out until ctx ends, and to notes when the broker goes away and comes back.
-func Run(ctx context.Context, address bus.Address, out, notes io.Writer) error {
-	quiet := klog.NewContext(ctx, klog.FromContext(ctx).V(2)) // notes say what matters
-	conn, err := bus.Connect(quiet, bus.Options{Address: address, Name: clientName, Metrics: prometheus.NewRegistry()})
+// Options of Run.
+type Options struct {
+	Address bus.Address
+	Resync  bool      // ask the agent to publish everything again, to begin with
+	Out     io.Writer // a line per message
+	Notes   io.Writer // that the broker went away or came back
+}
+
+// AddFlags makes what a user may choose settable on a command line.
+func (o *Options) AddFlags(flags *flag.FlagSet) {
+	flags.BoolVar(&o.Resync, "resync", o.Resync, "tail: have everything published again, to begin with; every listener gets it")
+}
+
+// Run prints until ctx ends.
+func Run(ctx context.Context, o Options) error {
+	quiet := klog.NewContext(ctx, klog.FromContext(ctx).V(2)) // the notes say what matters
+	conn, err := bus.Connect(quiet, bus.Options{Address: o.Address, Name: clientName, Metrics: prometheus.NewRegistry()})
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	failed := make(chan error, 1)
 	stop, err := conn.Subscribe(wire.SubjectCore, "", func(body []byte) {
-		if _, err := io.WriteString(out, line(time.Now(), body)); err != nil {
+		if _, err := io.WriteString(o.Out, line(time.Now(), body)); err != nil {
 			select {
 			case failed <- err: // the reader is gone
 			default:
@@ -45,6 +59,11 @@ func Run(ctx context.Context, address bus.Address, out, notes io.Writer) error {
 		return err
 	}
 	defer stop()
+	if o.Resync {
+		if err := requestResync(ctx, conn); err != nil {
+			return err
+		}
+	}
 
 	check := time.NewTicker(patience)
 	defer check.Stop()
@@ -59,13 +78,25 @@ func Run(ctx context.Context, address bus.Address, out, notes io.Writer) error {
 			err := conn.Ready()
 			switch {
 			case err != nil && !away:
-				fmt.Fprintf(notes, "%v; will keep trying\n", err)
+				fmt.Fprintf(o.Notes, "%v; will keep trying\n", err)
 			case err == nil && away:
-				fmt.Fprintf(notes, "connected to broker %s\n", address)
+				fmt.Fprintf(o.Notes, "connected to broker %s\n", o.Address)
 			}
 			away = err != nil
 		}
 	}
+}
+
+// requestResync comes after the subscription on the same connection, so nothing of what it brings is missed.
+func requestResync(ctx context.Context, conn *bus.Conn) error {
+	request, err := wire.EncodeRequest(wire.EntityResync)
+	if err != nil {
+		return err
+	}
+	if err := conn.WaitConnected(ctx); err != nil {
+		return nil //nolint:nilerr // told to end before there was a broker
+	}
+	return conn.Send(ctx, bus.Message{Subject: wire.SubjectRequest, Body: request})
 }
 
 // line describes a message. Columns are wide enough for most names; a longer one moves what follows.

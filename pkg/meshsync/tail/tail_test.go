@@ -37,7 +37,20 @@ func TestRunComesBackWithTheBroker(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	var notes strings.Builder
-	go func() { done <- Run(ctx, address, out, &notes) }()
+	defer cancel()
+	requester, err := nats.Connect(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer requester.Close()
+	requests, err := requester.SubscribeSync("meshery.meshsync.request")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := requester.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { done <- Run(ctx, Options{Address: address, Out: out, Notes: &notes, Resync: true}) }()
 
 	client, err := nats.Connect(server.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
 	if err != nil {
@@ -72,6 +85,9 @@ func TestRunComesBackWithTheBroker(t *testing.T) {
 		}
 	}
 	publishUntilSeen("before")
+	if request, err := requests.NextMsg(20 * time.Second); err != nil || !strings.Contains(string(request.Data), `"Entity":"resync-discovery"`) {
+		t.Errorf("request %v, %v; want one for a resync", request, err)
+	}
 	server.Kill()
 	server.Restart(t)
 	publishUntilSeen("after")

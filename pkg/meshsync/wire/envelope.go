@@ -27,6 +27,13 @@ type envelope struct {
 	Object     any
 }
 
+// What can be asked for.
+const (
+	EntityStore  = "informer-store"
+	EntityResync = "resync-discovery"
+	EntityMeta   = "meshsync-meta"
+)
+
 // Request asks the agent for something.
 type Request struct {
 	Entity  string
@@ -43,6 +50,11 @@ func DecodeRequest(message []byte) (Request, error) {
 		return Request{}, errors.New("decode request: no Request with an Entity in it")
 	}
 	return *decoded.Request, nil
+}
+
+// EncodeRequest writes a request without a payload for SubjectRequest.
+func EncodeRequest(entity string) ([]byte, error) {
+	return json.Marshal(envelope{Request: &Request{Entity: entity, Payload: json.RawMessage("null")}})
 }
 
 // EncodeStore writes a part of the store: objects as EncodeObject wrote them.
