@@ -27,7 +27,7 @@ existing) mode=existing ;;
 	;;
 esac
 
-say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+say() { if [[ -t 1 ]]; then printf '\n\033[1m== %s\033[0m\n' "$*"; else printf '\n== %s\n' "$*"; fi; }
 
 cleanup() {
 	local status=$?
