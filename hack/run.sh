@@ -193,6 +193,7 @@ case $mode in
 node)
 	echo "make run: node mode (Linux and root): a local cluster with a real node; all parts run as pods"
 	go build -C hack/cluster -o "$PWD/bin/cluster" .
+	bin/cluster build
 	KUBECTL=$(bin/cluster path kubectl)
 	start_node_cluster
 	tail=dist/bin/linux-$(go env GOARCH)/meshsync
@@ -203,6 +204,7 @@ node)
 process)
 	echo "make run: process mode (not Linux, or not root): a local control plane; operator, nats-server and meshsync run as processes"
 	go build -C hack/cluster -o "$PWD/bin/cluster" .
+	bin/cluster build etcd kube-apiserver kube-controller-manager kubectl nats-server
 	KUBECTL=$(bin/cluster path kubectl)
 	run_processes
 	verification_commands

@@ -1,0 +1,123 @@
+package operator
+
+import (
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/yaml"
+
+	"meshery.io/operator/pkg/apis/meshery"
+	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
+	mesheryac "meshery.io/operator/pkg/generated/applyconfiguration/meshery/v1alpha1"
+	"meshery.io/operator/pkg/generated/clientset/versioned/fake"
+)
+
+// create sends a resource as a user writes it, in the named version of the API.
+func create(t *testing.T, version, plural, namespace, text string) error {
+	t.Helper()
+	body, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server.admin.meshery.MesheryV1alpha1().RESTClient().Post().
+		AbsPath("/apis/meshery.io", version, "namespaces", namespace, plural).
+		SetHeader("Content-Type", "application/json").Body(body).Do(t.Context()).Error()
+}
+
+func broker(name, spec string) string {
+	return "apiVersion: meshery.io/v1alpha1\nkind: Broker\nmetadata: {name: " + name + "}\nspec: " + spec
+}
+
+func meshSync(name, spec string) string {
+	return "apiVersion: meshery.io/v1alpha1\nkind: MeshSync\nmetadata: {name: " + name + "}\nspec: " + spec
+}
+
+func TestTheSchemaRefusesWhatCannotWork(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	long := "a" + strings.Repeat("b", 50)
+	for name, test := range map[string]struct {
+		plural, text string
+		want         string // in the error; empty: accepted
+	}{
+		"an empty Broker":                 {"brokers", broker("b1", "{}"), ""},
+		"size 0":                          {"brokers", broker("b2", "{size: 0}"), "spec.size"},
+		"size 11":                         {"brokers", broker("b3", "{size: 11}"), "spec.size"},
+		"an unknown Service type":         {"brokers", broker("b4", "{service: {type: ExternalName}}"), `supported values: "ClusterIP", "NodePort", "LoadBalancer"`},
+		"a class on a ClusterIP":          {"brokers", broker("b5", "{service: {type: ClusterIP, loadBalancerClass: x}}"), "loadBalancerClass needs type LoadBalancer"},
+		"source ranges on a NodePort":     {"brokers", broker("b6", `{service: {type: NodePort, loadBalancerSourceRanges: ["10.0.0.0/8"]}}`), "loadBalancerSourceRanges needs type LoadBalancer"},
+		"a class on the default type":     {"brokers", broker("b7", "{service: {loadBalancerClass: x}}"), ""},
+		"an override with a scheme":       {"brokers", broker("b8", "{service: {externalEndpointOverride: 'nats://h:4222'}}"), "externalEndpointOverride"},
+		"an override":                     {"brokers", broker("b9", "{service: {externalEndpointOverride: 'h.example.com:4222'}}"), ""},
+		"a tag with a colon":              {"brokers", broker("b10", "{version: 'a:b'}"), "spec.version"},
+		"a name of 51 characters":         {"brokers", broker(long, "{}"), "at most 50 characters"},
+		"a name that begins with a digit": {"brokers", broker("1b", "{}"), "DNS-1035"},
+		"a name with a dot":               {"brokers", broker("b.c", "{}"), "DNS-1035"},
+		"an empty MeshSync":               {"meshsyncs", meshSync("m1", "{}"), ""},
+		"two brokers":                     {"meshsyncs", meshSync("m2", "{broker: {native: {name: a}, custom: {url: 'nats://h:4222'}}}"), "either native or custom"},
+		"two brokers, one of them empty":  {"meshsyncs", meshSync("m3", "{broker: {native: {name: ''}, custom: {url: 'nats://h:4222'}}}"), ""},
+		"a URL of another kind":           {"meshsyncs", meshSync("m4", "{broker: {custom: {url: 'http://h:4222'}}}"), "spec.broker.custom.url"},
+		"a negative verbosity":            {"meshsyncs", meshSync("m5", "{verbosity: -1}"), "spec.verbosity"},
+		"a watch-list with both keys, as Meshery Server sends it": {"meshsyncs", meshSync("m6", `{watch-list: {data: {whitelist: '[]', blacklist: ''}}}`), ""},
+		"a watch-list in the shape of a ConfigMap":                {"meshsyncs", meshSync("m7", `{watch-list: {apiVersion: v1, kind: ConfigMap, metadata: {name: x}, immutable: false, data: {whitelist: '[]'}}}`), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := create(t, "v1alpha1", test.plural, namespace, test.text)
+			switch {
+			case test.want == "" && err != nil:
+				t.Error(err)
+			case test.want != "" && (!apierrors.IsInvalid(err) || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("got %v, want an invalid %s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestDefaultsAreInTheSchemaAndInBothVersions(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	text := strings.Replace(broker(meshery.BrokerName, "{}"), "v1alpha1", "v1alpha2", 1)
+	if err := create(t, "v1alpha2", "brokers", namespace, text); err != nil {
+		t.Fatal(err)
+	}
+	read, err := server.admin.meshery.MesheryV1alpha1().Brokers(namespace).Get(t.Context(), meshery.BrokerName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if read.Spec.Size != 1 || read.Spec.Service.Type != "LoadBalancer" {
+		t.Errorf("spec %+v, want size 1 and a LoadBalancer", read.Spec)
+	}
+	if err := create(t, "v1alpha1", "meshsyncs", namespace, "apiVersion: meshery.io/v1alpha1\nkind: MeshSync\nmetadata: {name: m}"); err != nil {
+		t.Fatal(err)
+	}
+	meshSync, err := server.admin.meshery.MesheryV1alpha1().MeshSyncs(namespace).Get(t.Context(), "m", metav1.GetOptions{})
+	if err != nil || meshSync.Spec.Size != 1 {
+		t.Errorf("MeshSync without a spec: %+v, %v; want size 1", meshSync.Spec, err)
+	}
+}
+
+// Tests of others may use the fake clientset; it must know who owns a field, or removed fields would seem to stay.
+func TestTheFakeClientsetKnowsFieldOwners(t *testing.T) {
+	client := fake.NewClientset([]runtime.Object{newBroker()}...).MesheryV1alpha1().Brokers("meshery")
+	apply := func(status *mesheryac.BrokerStatusApplyConfiguration) *v1alpha1.Broker {
+		t.Helper()
+		applied, err := client.ApplyStatus(t.Context(), mesheryac.Broker("meshery-broker", "meshery").WithStatus(status),
+			metav1.ApplyOptions{FieldManager: "test", Force: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return applied
+	}
+	apply(mesheryac.BrokerStatus().WithEndpoint(mesheryac.BrokerEndpoint().WithInternal("a:1").WithExternal("b:2")))
+	got := apply(mesheryac.BrokerStatus().WithEndpoint(mesheryac.BrokerEndpoint().WithInternal("a:1")))
+	if got.Status.Endpoint.Internal != "a:1" || got.Status.Endpoint.External != "" {
+		t.Errorf("endpoint %+v, want the external one gone", got.Status.Endpoint)
+	}
+	if _, err := client.Patch(t.Context(), "meshery-broker", types.MergePatchType, []byte(`{"spec":{"size":2}}`), metav1.PatchOptions{}); err != nil {
+		t.Error(err)
+	}
+}
