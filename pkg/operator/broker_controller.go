@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,66 +35,54 @@ func (c *brokerController) sync(ctx context.Context, key cache.ObjectName) (time
 	if broker.DeletionTimestamp != nil {
 		return 0, nil
 	}
-	applyErr := errors.Join(
-		c.createSecrets(ctx, broker),
-		c.apply(ctx, broker.Namespace, controlledBy(broker), brokerObjects(broker, c.options)),
-	)
-	observed, err := c.observe(broker)
-	if err != nil {
-		return 0, err
-	}
-	if err := c.writeStatus(ctx, broker, brokerStatus(broker, observed, applyErr, c.options)); err != nil {
+	secrets, secretErr := c.createSecrets(ctx, broker)
+	live, applyErr := c.apply(ctx, broker.Namespace, controlledBy(broker), brokerObjects(broker, secrets, c.options))
+	applyErr = errors.Join(secretErr, applyErr)
+	if err := c.writeStatus(ctx, broker, brokerStatus(broker, live, applyErr, c.options)); err != nil {
 		return 0, err
 	}
 	return retry(applyErr)
 }
 
-// createSecrets makes the Broker's Secrets where there are none. One that is there keeps its value, whoever made it: clients
-// know it.
-func (c *brokerController) createSecrets(ctx context.Context, broker *v1alpha1.Broker) error {
-	var errs []error
-	for _, secret := range brokerSecrets(broker) {
-		if err := c.createSecret(ctx, broker, secret); err != nil {
+// createSecrets makes the Broker's Secrets where there are none, and returns them all. One that is there keeps its value,
+// whether the operator made it or a user did: clients know it.
+func (c *brokerController) createSecrets(ctx context.Context, broker *v1alpha1.Broker) ([]*corev1.Secret, error) {
+	var (
+		secrets []*corev1.Secret
+		errs    []error
+	)
+	for _, want := range brokerSecrets(broker) {
+		secret, err := c.createSecret(ctx, broker, want)
+		if err != nil {
 			errs = append(errs, err)
+			continue
 		}
+		secrets = append(secrets, secret)
 	}
-	return errors.Join(errs...)
+	return secrets, errors.Join(errs...)
 }
 
-func (c *brokerController) createSecret(ctx context.Context, broker *v1alpha1.Broker, want secretSpec) error {
-	secrets := c.clients.kube.CoreV1().Secrets(broker.Namespace)
-	live, err := c.caches.in(broker.Namespace).secrets.Secrets(broker.Namespace).Get(want.name)
-	if apierrors.IsNotFound(err) {
-		live, err = secrets.Get(ctx, want.name, metav1.GetOptions{})
-	}
+func (c *brokerController) createSecret(ctx context.Context, broker *v1alpha1.Broker, want secretSpec) (*corev1.Secret, error) {
+	live, err := c.secret(ctx, cache.NewObjectName(broker.Namespace, want.name))
 	switch {
+	case err == nil && metav1.GetControllerOfNoCopy(live) != nil && !metav1.IsControlledBy(live, broker):
+		// Also one of an earlier Broker of this name: it is about to go.
+		return nil, &foreignError{kind: "Secret", name: want.name, owner: ownerOf(live)}
 	case err == nil && len(live.Data[want.key]) == 0:
-		return fmt.Errorf("secret %s has no key %q: add it, or delete the Secret to have one generated", want.name, want.key)
+		return nil, fmt.Errorf("secret %s has no key %q: add it, or delete the Secret to have one generated", want.name, want.key)
 	case err == nil:
-		return nil
+		return live, nil
 	case !apierrors.IsNotFound(err):
-		return fmt.Errorf("read Secret %s: %w", want.name, err)
+		return nil, fmt.Errorf("read Secret %s: %w", want.name, err)
 	}
-	_, err = secrets.Create(ctx, newBrokerSecret(broker, want), metav1.CreateOptions{FieldManager: c.manager})
+	created, err := c.clients.kube.CoreV1().Secrets(broker.Namespace).
+		Create(ctx, newBrokerSecret(broker, want), metav1.CreateOptions{FieldManager: c.manager})
 	c.metrics.wrote("Secret", err)
 	if err != nil {
-		return fmt.Errorf("create Secret %s: %w", want.name, err)
+		return nil, fmt.Errorf("create Secret %s: %w", want.name, err)
 	}
 	klog.FromContext(ctx).V(2).Info("Created Secret", "name", want.name)
-	return nil
-}
-
-func (c *brokerController) observe(broker *v1alpha1.Broker) (observedBroker, error) {
-	caches := c.caches.in(broker.Namespace)
-	statefulSet, err := caches.statefulSets.StatefulSets(broker.Namespace).Get(broker.Name)
-	if ignoreNotFound(err) != nil {
-		return observedBroker{}, err
-	}
-	service, err := caches.services.Services(broker.Namespace).Get(broker.Name)
-	if ignoreNotFound(err) != nil {
-		return observedBroker{}, err
-	}
-	return observedBroker{statefulSet: statefulSet, service: service}, nil
+	return created, nil
 }
 
 func (c *brokerController) writeStatus(ctx context.Context, broker *v1alpha1.Broker, want v1alpha1.BrokerStatus) error {
@@ -101,12 +90,9 @@ func (c *brokerController) writeStatus(ctx context.Context, broker *v1alpha1.Bro
 	if equality.Semantic.DeepEqual(want.Endpoint, broker.Status.Endpoint) && sameConditions(want.Conditions, broker.Status.Conditions) {
 		return nil
 	}
-	endpoint := mesheryac.BrokerEndpoint().WithInternal(want.Endpoint.Internal)
-	if want.Endpoint.External != "" {
-		endpoint.WithExternal(want.Endpoint.External)
-	}
 	status := mesheryac.Broker(broker.Name, broker.Namespace).WithStatus(mesheryac.BrokerStatus().
-		WithEndpoint(endpoint).
+		// External also when it is empty: the existing operator, or somebody, may have left one there.
+		WithEndpoint(mesheryac.BrokerEndpoint().WithInternal(want.Endpoint.Internal).WithExternal(want.Endpoint.External)).
 		WithConditions(applyConditions(want.Conditions)...))
 	_, err := c.clients.meshery.MesheryV1alpha1().Brokers(broker.Namespace).
 		ApplyStatus(ctx, status, metav1.ApplyOptions{FieldManager: c.manager, Force: true})

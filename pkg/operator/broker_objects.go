@@ -31,19 +31,21 @@ const (
 	routesUser        = "routes"
 	routesPasswordKey = "password"
 
-	// annotationConfigHash rolls the pods when nats.conf changes.
+	// annotationConfigHash and annotationSecretHash roll the pods when nats.conf, or a Secret that they read when they start,
+	// changes.
 	annotationConfigHash = "meshery.io/config-hash"
+	annotationSecretHash = "meshery.io/secret-hash"
 )
 
 // brokerObjects are the objects that make up a Broker, in the order in which they are best created. Its Secrets come first
-// and apart, because they are created once and never changed (brokerSecrets).
-func brokerObjects(broker *v1alpha1.Broker, options *Options) []any {
-	return []any{
-		brokerConfigMap(broker),
-		brokerHeadlessService(broker),
-		brokerService(broker),
-		brokerStatefulSet(broker, options),
+// and apart, because they are created once and never changed (brokerSecrets). While one of them is missing the servers stay as
+// they are.
+func brokerObjects(broker *v1alpha1.Broker, secrets []*corev1.Secret, options *Options) []any {
+	objects := []any{brokerConfigMap(broker), brokerHeadlessService(broker), brokerService(broker)}
+	if len(secrets) == len(brokerSecrets(broker)) {
+		objects = append(objects, brokerStatefulSet(broker, secrets, options))
 	}
+	return objects
 }
 
 // brokerSelector tells the pods of one Broker from those of another. A StatefulSet's selector cannot be changed later.
@@ -193,11 +195,13 @@ func servicePort(name string, port int32) *coreac.ServicePortApplyConfiguration 
 		WithTargetPort(intstr.FromString(name))
 }
 
-func brokerStatefulSet(broker *v1alpha1.Broker, options *Options) *appsac.StatefulSetApplyConfiguration {
-	config := sha256.Sum256([]byte(natsConfig(broker)))
+func brokerStatefulSet(broker *v1alpha1.Broker, secrets []*corev1.Secret, options *Options) *appsac.StatefulSetApplyConfiguration {
 	pod := coreac.PodTemplateSpec().
 		WithLabels(ownedLabels(brokerSelector(broker))).
-		WithAnnotations(map[string]string{annotationConfigHash: hex.EncodeToString(config[:8])}).
+		WithAnnotations(map[string]string{
+			annotationConfigHash: shortHash(natsConfig(broker)),
+			annotationSecretHash: secretHash(secrets...),
+		}).
 		WithSpec(hardenedPod().
 			WithAutomountServiceAccountToken(false).
 			WithTerminationGracePeriodSeconds(60).
@@ -215,6 +219,21 @@ func brokerStatefulSet(broker *v1alpha1.Broker, options *Options) *appsac.Statef
 			WithPodManagementPolicy(appsv1.ParallelPodManagement).
 			WithSelector(metaac.LabelSelector().WithMatchLabels(brokerSelector(broker))).
 			WithTemplate(pod))
+}
+
+// secretHash changes with the content of Secrets, and tells nothing of it.
+func secretHash(secrets ...*corev1.Secret) string {
+	var all strings.Builder
+	for _, secret := range secrets {
+		// The UID makes the hash useless for guessing a short password.
+		fmt.Fprintf(&all, "%s %s %q\n", secret.Name, secret.UID, secret.Data)
+	}
+	return shortHash(all.String())
+}
+
+func shortHash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
 }
 
 func natsContainer(broker *v1alpha1.Broker, image string) *coreac.ContainerApplyConfiguration {

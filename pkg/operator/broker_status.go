@@ -1,7 +1,6 @@
 package operator
 
 import (
-	"fmt"
 	"net"
 	"strconv"
 
@@ -13,20 +12,15 @@ import (
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 )
 
-// observedBroker is what there is of a Broker: nil for what does not exist (yet).
-type observedBroker struct {
-	statefulSet *appsv1.StatefulSet
-	service     *corev1.Service
-}
-
-// brokerStatus says where clients connect and whether they can. applyErr is what kept the objects from being as wanted.
-func brokerStatus(broker *v1alpha1.Broker, observed observedBroker, applyErr error, options *Options) v1alpha1.BrokerStatus {
+// brokerStatus says where clients connect and whether they can. live is what there is of the Broker's objects, applyErr what
+// kept the others from being as wanted.
+func brokerStatus(broker *v1alpha1.Broker, live []metav1.Object, applyErr error, options *Options) v1alpha1.BrokerStatus {
 	return v1alpha1.BrokerStatus{
 		Endpoint: v1alpha1.BrokerEndpoint{
 			Internal: internalEndpoint(broker, options),
-			External: externalEndpoint(broker, observed.service),
+			External: externalEndpoint(broker, find[*corev1.Service](live, broker.Name)),
 		},
-		Conditions: []metav1.Condition{brokerReady(broker, observed.statefulSet, applyErr)},
+		Conditions: []metav1.Condition{brokerReady(broker, find[*appsv1.StatefulSet](live, broker.Name), applyErr)},
 	}
 }
 
@@ -63,11 +57,15 @@ func brokerReady(broker *v1alpha1.Broker, statefulSet *appsv1.StatefulSet, apply
 	case statefulSet == nil:
 		return ready(broker, metav1.ConditionFalse, v1alpha1.ReasonBrokerPodsNotReady, "The StatefulSet does not exist yet")
 	}
-	want, status := broker.Spec.Size, statefulSet.Status
-	rolledOut := status.ObservedGeneration >= statefulSet.Generation && status.UpdatedReplicas == want && status.Replicas == want
-	if !rolledOut || status.ReadyReplicas != want {
-		return ready(broker, metav1.ConditionFalse, v1alpha1.ReasonBrokerPodsNotReady,
-			fmt.Sprintf("%d of %d NATS servers are ready, %d run the wanted version", status.ReadyReplicas, want, status.UpdatedReplicas))
+	rollout := rollout{
+		observed: statefulSet.Status.ObservedGeneration >= statefulSet.Generation,
+		want:     broker.Spec.Size,
+		pods:     statefulSet.Status.Replicas,
+		updated:  statefulSet.Status.UpdatedReplicas,
+		ready:    statefulSet.Status.ReadyReplicas,
+	}
+	if !rollout.done() {
+		return ready(broker, metav1.ConditionFalse, v1alpha1.ReasonBrokerPodsNotReady, rollout.describe("NATS servers"))
 	}
 	return ready(broker, metav1.ConditionTrue, v1alpha1.ReasonBrokerDeployed, "Broker is running")
 }

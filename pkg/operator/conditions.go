@@ -2,6 +2,7 @@ package operator
 
 import (
 	"errors"
+	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -29,6 +30,23 @@ func notApplied(observed metav1.Object, applyErr error) metav1.Condition {
 		reason = v1alpha1.ReasonConflict
 	}
 	return ready(observed, metav1.ConditionFalse, reason, applyErr.Error())
+}
+
+// rollout is how far a workload's pods are.
+type rollout struct {
+	observed                   bool // the workload's controller has seen its newest spec
+	want, pods, updated, ready int32
+}
+
+func (r rollout) done() bool {
+	return r.observed && r.pods == r.want && r.updated == r.want && r.ready == r.want
+}
+
+func (r rollout) describe(what string) string {
+	if !r.observed {
+		return "A change has not begun to roll out yet"
+	}
+	return fmt.Sprintf("%d of %d %s are ready, %d of %d pods are up to date", r.ready, r.want, what, r.updated, r.pods)
 }
 
 // keepTransitionTimes gives every wanted condition the time of its last change of status, which is now unless the present

@@ -143,6 +143,9 @@ func TestCustomBrokerURL(t *testing.T) {
 			t.Errorf("%s: got %+v, %v; want address %s", url, got, err, want)
 		}
 	}
+	if got, _ := customTarget("nats://user:pa$(HOME)@nats.example.com"); got.url != "nats://user:pa$$(HOME)@nats.example.com" {
+		t.Errorf("got %s, which Kubernetes would expand", got.url)
+	}
 	_, err := customTarget("nats://user:hunter2@[broken")
 	if err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("got error %v, want one without the password", err)
@@ -222,10 +225,21 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 func TestNoObjectHoldsTheToken(t *testing.T) {
 	options := DefaultOptions()
 	broker := newBroker(func(b *v1alpha1.Broker) { b.Spec.Size = 3; b.Status.Endpoint.Internal = internalEndpoint(b, &options) })
-	objects := append(brokerObjects(broker, &options), meshSyncObjects(newMeshSync(), nativeTarget(broker), true, &options)...)
+	var secrets []*corev1.Secret
+	for _, spec := range brokerSecrets(broker) {
+		secrets = append(secrets, newBrokerSecret(broker, spec))
+	}
+	objects := append(brokerObjects(broker, secrets, &options), meshSyncObjects(newMeshSync(), nativeTarget(broker, secrets[0]), true, &options)...)
 	text, err := json.Marshal(objects)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, secret := range secrets {
+		for key, value := range secret.Data {
+			if strings.Contains(string(text), string(value)) {
+				t.Errorf("the value of %s in %s stands in another object", key, secret.Name)
+			}
+		}
 	}
 	for _, want := range []string{
 		`"name":"BROKER_URL","value":"nats://$(BROKER_TOKEN)@meshery-broker.meshery.svc.cluster.local:4222"`,

@@ -45,8 +45,9 @@ func on[T object](e *enqueuer, informer cache.TypedSharedIndexInformer[T], enque
 }
 
 // broker enqueues a Broker and the MeshSyncs that publish to it.
-func (e *enqueuer) broker(broker *v1alpha1.Broker) {
-	key := cache.MetaObjectToName(broker)
+func (e *enqueuer) broker(broker *v1alpha1.Broker) { e.brokerNamed(cache.MetaObjectToName(broker)) }
+
+func (e *enqueuer) brokerNamed(key cache.ObjectName) {
 	e.brokers.Add(key)
 	for _, namespace := range e.caches.namespaces {
 		all, _ := namespace.meshSyncs.List(labels.Everything()) // a cache's List of everything cannot fail
@@ -72,7 +73,7 @@ func owner[T object](e *enqueuer) func(T) {
 		key := cache.ObjectName{Namespace: owned.GetNamespace(), Name: controller.Name}
 		switch {
 		case isKind(controller, brokerKind):
-			e.brokers.Add(key)
+			e.brokerNamed(key) // its token concerns the agents
 		case isKind(controller, meshSyncKind):
 			e.meshSyncs.Add(key)
 		}

@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
+	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 	mesheryac "meshery.io/operator/pkg/generated/applyconfiguration/meshery/v1alpha1"
 )
@@ -37,17 +38,11 @@ func (c *meshSyncController) sync(ctx context.Context, key cache.ObjectName) (ti
 		return 0, err
 	}
 
-	broker, brokerErr := c.target(meshSync)
+	broker, brokerErr := c.target(ctx, meshSync)
 	listErr := checkWatchList(meshSync)
-	applyErr := errors.Join(brokerErr, listErr,
-		c.apply(ctx, key.Namespace, controlledBy(meshSync), meshSyncObjects(meshSync, broker, listErr == nil, c.options)),
-		c.applyClusterScoped(ctx, meshSync))
-
-	deployment, err := caches.deployments.Deployments(key.Namespace).Get(key.Name)
-	if ignoreNotFound(err) != nil {
-		return 0, err
-	}
-	if err := c.writeStatus(ctx, meshSync, meshSyncStatus(meshSync, broker, deployment, applyErr)); err != nil {
+	live, applyErr := c.apply(ctx, key.Namespace, controlledBy(meshSync), meshSyncObjects(meshSync, broker, listErr == nil, c.options))
+	applyErr = errors.Join(brokerErr, listErr, applyErr, c.applyClusterScoped(ctx, meshSync))
+	if err := c.writeStatus(ctx, meshSync, meshSyncStatus(meshSync, broker, live, applyErr)); err != nil {
 		return 0, err
 	}
 	return retry(applyErr)
@@ -55,13 +50,13 @@ func (c *meshSyncController) sync(ctx context.Context, key cache.ObjectName) (ti
 
 // target finds the broker that the agent is to publish to. Its error is an unavailable: an event of the Broker or of the
 // MeshSync ends it.
-func (c *meshSyncController) target(meshSync *v1alpha1.MeshSync) (target, error) {
+func (c *meshSyncController) target(ctx context.Context, meshSync *v1alpha1.MeshSync) (target, error) {
 	name, native := nativeBroker(meshSync)
 	if !native {
 		return customTarget(meshSync.Spec.Broker.Custom.URL)
 	}
 	if name.Namespace != meshSync.Namespace {
-		return target{}, &unavailable{v1alpha1.ReasonBrokerNotServed, fmt.Sprintf(
+		return target{}, &unavailable{v1alpha1.ReasonBrokerInOtherNamespace, fmt.Sprintf(
 			"Broker %s lives in another namespace, where its token cannot be used: name one in %s, or use spec.broker.custom", name, meshSync.Namespace)}
 	}
 	broker, err := c.caches.in(name.Namespace).brokers.Brokers(name.Namespace).Get(name.Name)
@@ -73,7 +68,14 @@ func (c *meshSyncController) target(meshSync *v1alpha1.MeshSync) (target, error)
 	case broker.Status.Endpoint.Internal == "":
 		return target{}, &unavailable{v1alpha1.ReasonBrokerNotReady, fmt.Sprintf("Broker %s has no endpoint yet", name)}
 	}
-	return nativeTarget(broker), nil
+	token, err := c.secret(ctx, cache.NewObjectName(name.Namespace, meshery.BrokerTokenSecret(broker.Name)))
+	if apierrors.IsNotFound(err) {
+		return target{}, &unavailable{v1alpha1.ReasonBrokerNotReady, fmt.Sprintf("Broker %s has no token yet", name)}
+	}
+	if err != nil {
+		return target{}, fmt.Errorf("read the token of Broker %s: %w", name, err)
+	}
+	return nativeTarget(broker, token), nil
 }
 
 func (c *meshSyncController) applyClusterScoped(ctx context.Context, meshSync *v1alpha1.MeshSync) error {
@@ -81,7 +83,8 @@ func (c *meshSyncController) applyClusterScoped(ctx context.Context, meshSync *v
 	if !ok {
 		return errors.New("the CRD of MeshSync is gone")
 	}
-	return c.applyOne(ctx, meshSync.Namespace, madeFor(meshSync), meshSyncClusterRoleBinding(meshSync, crd, c.options))
+	_, err := c.applyOne(ctx, meshSync.Namespace, madeFor(meshSync), meshSyncClusterRoleBinding(meshSync, crd, c.options))
+	return err
 }
 
 func (c *meshSyncController) deleteClusterScoped(ctx context.Context, key cache.ObjectName) error {
@@ -105,10 +108,7 @@ func (c *meshSyncController) writeStatus(ctx context.Context, meshSync *v1alpha1
 	if want.PublishingTo == present.PublishingTo && sameConditions(want.Conditions, present.Conditions) {
 		return nil
 	}
-	status := mesheryac.MeshSyncStatus().WithConditions(applyConditions(want.Conditions)...)
-	if want.PublishingTo != "" {
-		status.WithPublishingTo(want.PublishingTo)
-	}
+	status := mesheryac.MeshSyncStatus().WithPublishingTo(want.PublishingTo).WithConditions(applyConditions(want.Conditions)...)
 	_, err := c.clients.meshery.MesheryV1alpha1().MeshSyncs(meshSync.Namespace).ApplyStatus(ctx,
 		mesheryac.MeshSync(meshSync.Name, meshSync.Namespace).WithStatus(status),
 		metav1.ApplyOptions{FieldManager: c.manager, Force: true})

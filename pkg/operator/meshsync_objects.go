@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	appsac "k8s.io/client-go/applyconfigurations/apps/v1"
@@ -26,6 +27,8 @@ type target struct {
 	url string
 	// tokenSecret holds the token; empty for a custom broker.
 	tokenSecret string
+	// tokenHash changes with the token, which the agent reads only when it starts.
+	tokenHash string
 	// address is host:port, without credentials.
 	address string
 }
@@ -45,11 +48,12 @@ func nativeBroker(meshSync *v1alpha1.MeshSync) (cache.ObjectName, bool) {
 	return name, true
 }
 
-func nativeTarget(broker *v1alpha1.Broker) target {
+func nativeTarget(broker *v1alpha1.Broker, token *corev1.Secret) target {
 	endpoint := broker.Status.Endpoint.Internal
 	return target{
 		url:         "nats://$(" + meshery.EnvBrokerToken + ")@" + endpoint,
-		tokenSecret: meshery.BrokerTokenSecret(broker.Name),
+		tokenSecret: token.Name,
+		tokenHash:   secretHash(token),
 		address:     endpoint,
 	}
 }
@@ -68,7 +72,8 @@ func customTarget(text string) (target, error) {
 	if port == "" {
 		port = strconv.Itoa(meshery.PortClient)
 	}
-	return target{url: text, address: net.JoinHostPort(parsed.Hostname(), port)}, nil
+	// Kubernetes would expand $(NAME) in the value of an environment variable.
+	return target{url: strings.ReplaceAll(text, "$", "$$"), address: net.JoinHostPort(parsed.Hostname(), port)}, nil
 }
 
 // meshSyncSelector tells the pods of one MeshSync from those of another. A Deployment's selector cannot be changed later.
@@ -163,30 +168,35 @@ func madeFor(meshSync *v1alpha1.MeshSync) func(metav1.Object) bool {
 	}
 }
 
-// meshSyncWatchList hands the watch-list to the agent, which follows this object while it runs. Without a list there are no
-// keys, and the agent watches its default.
+// meshSyncWatchList hands the watch-list to the agent, which follows this object while it runs. Both keys are always there,
+// empty for unset, so that nobody else's stay beside them.
 func meshSyncWatchList(meshSync *v1alpha1.MeshSync) *coreac.ConfigMapApplyConfiguration {
 	return coreac.ConfigMap(meshery.WatchListConfigMap(meshSync.Name), meshSync.Namespace).
 		WithLabels(meshSyncLabels(meshSync)).
 		WithOwnerReferences(ownerReference(meshSync, meshSyncKind)).
+		WithData(map[string]string{meshery.WhitelistKey: "", meshery.BlacklistKey: ""}).
 		WithData(meshSync.Spec.WatchList.Data)
 }
 
 // meshSyncDeployment leaves alone what Meshery Server applies with its own field manager: args, some environment variables
 // and a pod annotation.
 func meshSyncDeployment(meshSync *v1alpha1.MeshSync, broker target, options *Options) *appsac.DeploymentApplyConfiguration {
+	pod := coreac.PodTemplateSpec().
+		WithLabels(meshSyncLabels(meshSync)).
+		WithSpec(hardenedPod().
+			WithServiceAccountName(meshSync.Name).
+			WithTerminationGracePeriodSeconds(60).
+			WithContainers(meshSyncContainer(meshSync, broker, options)))
+	if broker.tokenHash != "" {
+		pod.WithAnnotations(map[string]string{annotationSecretHash: broker.tokenHash})
+	}
 	return appsac.Deployment(meshSync.Name, meshSync.Namespace).
 		WithLabels(meshSyncLabels(meshSync)).
 		WithOwnerReferences(ownerReference(meshSync, meshSyncKind)).
 		WithSpec(appsac.DeploymentSpec().
 			WithReplicas(meshSync.Spec.Size).
 			WithSelector(metaac.LabelSelector().WithMatchLabels(meshSyncSelector(meshSync))).
-			WithTemplate(coreac.PodTemplateSpec().
-				WithLabels(meshSyncLabels(meshSync)).
-				WithSpec(hardenedPod().
-					WithServiceAccountName(meshSync.Name).
-					WithTerminationGracePeriodSeconds(60).
-					WithContainers(meshSyncContainer(meshSync, broker, options)))))
+			WithTemplate(pod))
 }
 
 func meshSyncContainer(meshSync *v1alpha1.MeshSync, broker target, options *Options) *coreac.ContainerApplyConfiguration {

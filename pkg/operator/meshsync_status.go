@@ -2,7 +2,6 @@ package operator
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -19,12 +18,12 @@ type unavailable struct {
 
 func (e *unavailable) Error() string { return e.message }
 
-// meshSyncStatus says where the agent publishes to and whether it does. applyErr is what kept the objects from being as wanted,
-// an unavailable included.
-func meshSyncStatus(meshSync *v1alpha1.MeshSync, broker target, deployment *appsv1.Deployment, applyErr error) v1alpha1.MeshSyncStatus {
+// meshSyncStatus says where the agent publishes to and whether it does. live is what there is of the MeshSync's objects, applyErr
+// what kept the others from being as wanted, an unavailable included.
+func meshSyncStatus(meshSync *v1alpha1.MeshSync, broker target, live []metav1.Object, applyErr error) v1alpha1.MeshSyncStatus {
 	return v1alpha1.MeshSyncStatus{
 		PublishingTo: broker.address,
-		Conditions:   []metav1.Condition{meshSyncReady(meshSync, deployment, applyErr)},
+		Conditions:   []metav1.Condition{meshSyncReady(meshSync, find[*appsv1.Deployment](live, meshSync.Name), applyErr)},
 	}
 }
 
@@ -38,11 +37,15 @@ func meshSyncReady(meshSync *v1alpha1.MeshSync, deployment *appsv1.Deployment, a
 	case deployment == nil:
 		return ready(meshSync, metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady, "The Deployment does not exist yet")
 	}
-	want, status := meshSync.Spec.Size, deployment.Status
-	rolledOut := status.ObservedGeneration >= deployment.Generation && status.UpdatedReplicas == want && status.Replicas == want
-	if !rolledOut || status.AvailableReplicas != want {
-		return ready(meshSync, metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady,
-			fmt.Sprintf("%d of %d agents are ready, %d run the wanted version", status.AvailableReplicas, want, status.UpdatedReplicas))
+	rollout := rollout{
+		observed: deployment.Status.ObservedGeneration >= deployment.Generation,
+		want:     meshSync.Spec.Size,
+		pods:     deployment.Status.Replicas,
+		updated:  deployment.Status.UpdatedReplicas,
+		ready:    deployment.Status.AvailableReplicas,
+	}
+	if !rollout.done() {
+		return ready(meshSync, metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady, rollout.describe("agents"))
 	}
 	message := "MeshSync is publishing"
 	if problems := watchListProblems(meshSync); len(problems) > 0 {

@@ -450,6 +450,151 @@ func TestAnExistingTokenIsKept(t *testing.T) {
 	}
 }
 
+// secretHashes reads what rolls the pods of the Broker and of the MeshSync.
+func secretHashes(ctx context.Context, namespace string) (broker, agent string, err error) {
+	apps := server.admin.kube.AppsV1()
+	set, setErr := apps.StatefulSets(namespace).Get(ctx, meshery.BrokerName, metav1.GetOptions{})
+	deployment, deploymentErr := apps.Deployments(namespace).Get(ctx, meshery.MeshSyncName, metav1.GetOptions{})
+	if err := errors.Join(setErr, deploymentErr); err != nil {
+		return "", "", err
+	}
+	return set.Spec.Template.Annotations[annotationSecretHash], deployment.Spec.Template.Annotations[annotationSecretHash], nil
+}
+
+// Server and agent read the token when they start: a new one must roll both, or they would not talk to each other again.
+func TestANewTokenRollsBrokerAndAgent(t *testing.T) {
+	t.Parallel()
+	for name, renew := range map[string]func(t *testing.T, namespace string){
+		"the Secret is deleted": func(t *testing.T, namespace string) {
+			if err := server.admin.kube.CoreV1().Secrets(namespace).Delete(t.Context(), "meshery-nats-auth", metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"the Secret is edited": func(t *testing.T, namespace string) {
+			edit := []byte(`{"stringData":{"token":"another"}}`)
+			if _, err := server.admin.kube.CoreV1().Secrets(namespace).Patch(t.Context(), "meshery-nats-auth", types.MergePatchType, edit, metav1.PatchOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"the Broker is recreated": func(t *testing.T, namespace string) {
+			if err := server.admin.meshery.MesheryV1alpha1().Brokers(namespace).Delete(t.Context(), meshery.BrokerName, metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			createBroker(t, namespace)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			namespace := newNamespace(t)
+			createBroker(t, namespace)
+			createMeshSync(t, namespace)
+			startOperator(t, namespace)
+			wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
+			brokerBefore, agentBefore, err := secretHashes(t.Context(), namespace)
+			if err != nil {
+				t.Fatal(err)
+			}
+			renew(t, namespace)
+			eventually(t, "both roll", func(ctx context.Context) error {
+				broker, agent, err := secretHashes(ctx, namespace)
+				if err == nil && (broker == brokerBefore || broker == "" || agent == agentBefore || agent == "") {
+					err = fmt.Errorf("broker %s (was %s), agent %s (was %s)", broker, brokerBefore, agent, agentBefore)
+				}
+				return err
+			})
+		})
+	}
+}
+
+// The Brokers "meshery" and "meshery-broker" would have their token in a Secret of the same name.
+func TestABrokerDoesNotUseTheTokenOfAnother(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	createBroker(t, namespace)
+	startOperator(t, namespace)
+	wantReady(t, brokerConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonBrokerPodsNotReady)
+
+	brokers := server.admin.meshery.MesheryV1alpha1().Brokers(namespace)
+	if _, err := brokers.Create(t.Context(), &v1alpha1.Broker{ObjectMeta: metav1.ObjectMeta{Name: "meshery"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	got := wantReady(t, func(ctx context.Context) ([]metav1.Condition, error) {
+		broker, err := brokers.Get(ctx, "meshery", metav1.GetOptions{})
+		if err != nil {
+			return nil, err
+		}
+		return broker.Status.Conditions, nil
+	}, metav1.ConditionFalse, v1alpha1.ReasonConflict)
+	if !strings.Contains(got.Message, "Secret meshery-nats-auth belongs to Broker meshery-broker") {
+		t.Errorf("message %q", got.Message)
+	}
+}
+
+// "kubectl wait --for=condition=Ready" must not be told that a change is done before it has begun.
+func TestAChangeIsNeverReadyBeforeItRolledOut(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	createBroker(t, namespace)
+	startOperator(t, namespace)
+	playKubelet(t, namespace)
+	wantReady(t, brokerConditions(namespace), metav1.ConditionTrue, v1alpha1.ReasonBrokerDeployed)
+
+	brokers := server.admin.meshery.MesheryV1alpha1().Brokers(namespace)
+	changed, err := brokers.Patch(t.Context(), meshery.BrokerName, types.MergePatchType, []byte(`{"spec":{"version":"9.9.9"}}`), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := brokers.Watch(t.Context(), metav1.ListOptions{ResourceVersion: changed.ResourceVersion})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Stop()
+	for event := range events.ResultChan() {
+		broker, ok := event.Object.(*v1alpha1.Broker)
+		if !ok {
+			t.Fatalf("event %+v", event)
+		}
+		got := meta.FindStatusCondition(broker.Status.Conditions, v1alpha1.ConditionReady)
+		if got.ObservedGeneration == 2 {
+			if got.Status != metav1.ConditionFalse {
+				t.Errorf("the first status of the new generation is %+v", got)
+			}
+			return
+		}
+	}
+}
+
+// The existing operator, or somebody, may have left values in fields that ours sets only sometimes.
+func TestStatusAndWatchListHoldNothingOfOthers(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	createBroker(t, namespace)
+	createMeshSync(t, namespace)
+	startOperator(t, namespace)
+	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
+
+	brokers, configMaps := server.admin.meshery.MesheryV1alpha1().Brokers(namespace), server.admin.kube.CoreV1().ConfigMaps(namespace)
+	if _, err := brokers.Patch(t.Context(), meshery.BrokerName, types.MergePatchType,
+		[]byte(`{"status":{"endpoint":{"external":"stale:1"}}}`), metav1.PatchOptions{}, "status"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := configMaps.Patch(t.Context(), "meshery-meshsync-watch-list", types.MergePatchType,
+		[]byte(`{"data":{"blacklist":"[\"pods.v1.\"]"}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both are put right", func(ctx context.Context) error {
+		broker, brokerErr := brokers.Get(ctx, meshery.BrokerName, metav1.GetOptions{})
+		config, configErr := configMaps.Get(ctx, "meshery-meshsync-watch-list", metav1.GetOptions{})
+		if err := errors.Join(brokerErr, configErr); err != nil {
+			return err
+		}
+		if broker.Status.Endpoint.External != "" || config.Data["blacklist"] != "" {
+			return fmt.Errorf("external %q, blacklist %q", broker.Status.Endpoint.External, config.Data["blacklist"])
+		}
+		return nil
+	})
+}
+
 // Meshery Server applies these to the agent's Deployment with a field manager of its own, and both list keys to the MeshSync.
 func TestWhatMesheryServerAppliesSurvives(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -86,16 +87,35 @@ type applier struct {
 }
 
 // apply writes every object that is not as wanted, in order, and goes on after an error: one refused object must not keep the
-// others from being right. owned says whether an object of the wanted name is ours.
-func (a *applier) apply(ctx context.Context, namespace string, owned func(metav1.Object) bool, objects []any) error {
-	var errs []error
+// others from being right. owned says whether an object of the wanted name is ours. It returns the objects as they are now.
+func (a *applier) apply(ctx context.Context, namespace string, owned func(metav1.Object) bool, objects []any) ([]metav1.Object, error) {
+	var (
+		live []metav1.Object
+		errs []error
+	)
 	for _, object := range objects {
-		errs = append(errs, a.applyOne(ctx, namespace, owned, object))
+		now, err := a.applyOne(ctx, namespace, owned, object)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		live = append(live, now)
 	}
-	return errors.Join(errs...)
+	return live, errors.Join(errs...)
 }
 
-func (a *applier) applyOne(ctx context.Context, namespace string, owned func(metav1.Object) bool, object any) error {
+// find picks the object of one type and name, or nil.
+func find[T object](objects []metav1.Object, name string) T {
+	for _, candidate := range objects {
+		if found, ok := candidate.(T); ok && found.GetName() == name {
+			return found
+		}
+	}
+	var none T
+	return none
+}
+
+func (a *applier) applyOne(ctx context.Context, namespace string, owned func(metav1.Object) bool, object any) (metav1.Object, error) {
 	c := a.caches.in(namespace)
 	core, apps, rbac := a.clients.kube.CoreV1(), a.clients.kube.AppsV1(), a.clients.kube.RbacV1()
 	switch want := object.(type) {
@@ -116,7 +136,7 @@ func (a *applier) applyOne(ctx context.Context, namespace string, owned func(met
 	case *rbacac.ClusterRoleBindingApplyConfiguration:
 		return ensure(ctx, a, owned, "ClusterRoleBinding", *want.Name, want, a.caches.clusterRoleBindings, rbac.ClusterRoleBindings(), rbacac.ExtractClusterRoleBinding)
 	default:
-		return fmt.Errorf("apply %T: the operator does not own this kind", object)
+		return nil, fmt.Errorf("apply %T: the operator does not own this kind", object)
 	}
 }
 
@@ -131,11 +151,12 @@ type apiObjects[T, C any] interface {
 }
 
 // ensure applies want unless the live object already has every field of it, and no field that was applied once and is not
-// wanted any more. The cache shows labelled objects only, so what it does not know is read from the API before it is touched.
+// wanted any more, and returns the object as it is then. The cache shows labelled objects only, so what it does not know is read from the API before it is touched.
 func ensure[T object, C any](
 	ctx context.Context, a *applier, owned func(metav1.Object) bool, kind, name string, want C,
 	cached cachedObjects[T], api apiObjects[T, C], extract func(T, string) (C, error),
-) error {
+) (T, error) {
+	var none T
 	live, err := cached.Get(name)
 	if apierrors.IsNotFound(err) {
 		live, err = api.Get(ctx, name, metav1.GetOptions{})
@@ -144,26 +165,26 @@ func ensure[T object, C any](
 	switch {
 	case apierrors.IsNotFound(err):
 	case err != nil:
-		return fmt.Errorf("read %s %s: %w", kind, name, err)
+		return none, fmt.Errorf("read %s %s: %w", kind, name, err)
 	case !owned(live):
-		return &foreignError{kind: kind, name: name, owner: ownerOf(live)}
+		return none, &foreignError{kind: kind, name: name, owner: ownerOf(live)}
 	default:
 		applied, err := extract(live, a.manager)
 		if err != nil {
-			return fmt.Errorf("compare %s %s: %w", kind, name, err)
+			return none, fmt.Errorf("compare %s %s: %w", kind, name, err)
 		}
 		if equality.Semantic.DeepEqual(applied, want) {
-			return nil
+			return live, nil
 		}
 	}
 
-	_, err = api.Apply(ctx, want, metav1.ApplyOptions{FieldManager: a.manager, Force: true})
+	live, err = api.Apply(ctx, want, metav1.ApplyOptions{FieldManager: a.manager, Force: true})
 	a.metrics.wrote(kind, err)
 	if err != nil {
-		return fmt.Errorf("apply %s %s: %w", kind, name, err)
+		return none, fmt.Errorf("apply %s %s: %w", kind, name, err)
 	}
 	klog.FromContext(ctx).V(2).Info("Applied object", "kind", kind, "name", name, "existed", exists)
-	return nil
+	return live, nil
 }
 
 // ownerOf describes for a person whose an object is.
@@ -175,6 +196,15 @@ func ownerOf(live metav1.Object) string {
 		return manager + " (its " + meshery.LabelManagedBy + " label)"
 	}
 	return "somebody else (it has no controlling owner)"
+}
+
+// secret reads a Secret of the operator's from the cache, and one that a user made from the API.
+func (a *applier) secret(ctx context.Context, name cache.ObjectName) (*corev1.Secret, error) {
+	cached, err := a.caches.in(name.Namespace).secrets.Secrets(name.Namespace).Get(name.Name)
+	if !apierrors.IsNotFound(err) {
+		return cached, err
+	}
+	return a.clients.kube.CoreV1().Secrets(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
 }
 
 // wroteStatus counts and logs a status write. A resource that went meanwhile needs none.

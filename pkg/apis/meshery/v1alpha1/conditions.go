@@ -21,8 +21,9 @@ const (
 	ReasonBrokerNotFound = "BrokerNotFound"
 	// ReasonBrokerNotReady: the Broker that the MeshSync names is not Ready.
 	ReasonBrokerNotReady = "BrokerNotReady"
-	// ReasonBrokerNotServed: the Broker that the MeshSync names lives in a namespace that the operator does not serve.
-	ReasonBrokerNotServed = "BrokerNotServed"
+	// ReasonBrokerInOtherNamespace: the Broker that the MeshSync names lives in another namespace, whose token an agent
+	// cannot read.
+	ReasonBrokerInOtherNamespace = "BrokerInOtherNamespace"
 	// ReasonBrokerURLInvalid: spec.broker.custom.url is not a URL.
 	ReasonBrokerURLInvalid = "BrokerURLInvalid"
 	// ReasonWatchListInvalid: the watch-list is not what the agent can follow.
