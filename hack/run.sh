@@ -12,10 +12,11 @@ run_seconds=${RUN_SECONDS:-}
 manifests=manifests
 work=$(mktemp -d)
 cluster_name=run-$$
-children=()
+demo=meshery-demo-$$
+installed=
 
-if [[ -n $run_seconds && ! $run_seconds =~ ^[0-9]+$ ]]; then
-	echo "RUN_SECONDS=$run_seconds: want a whole number of seconds" >&2
+if [[ -n $run_seconds && ! $run_seconds =~ ^[1-9][0-9]*$ ]]; then
+	echo "RUN_SECONDS=$run_seconds: want a whole number of seconds, 1 or more" >&2
 	exit 2
 fi
 case ${CLUSTER:-} in
@@ -31,22 +32,24 @@ say() { if [[ -t 1 ]]; then printf '\n\033[1m== %s\033[0m\n' "$*"; else printf '
 
 cleanup() {
 	local status=$?
-	trap - EXIT INT TERM
-	if ((${#children[@]})); then
-		kill "${children[@]}" 2>/dev/null || true
-		wait "${children[@]}" 2>/dev/null || true
-	fi
+	trap - EXIT
+	trap '' INT TERM HUP
+	# shellcheck disable=SC2046
+	kill $(jobs -p) 2>/dev/null || true
+	wait
 	if [[ $mode == existing ]]; then
-		[[ -n ${KUBECTL:-} ]] && $KUBECTL delete namespace "$demo" --ignore-not-found --wait=false >/dev/null 2>&1 || true
-		echo "The installation stays. To remove it: kubectl delete --ignore-not-found -f $manifests"
+		if [[ -n $installed ]]; then
+			$KUBECTL delete namespace "$demo" --ignore-not-found --wait=false >/dev/null 2>&1 || true
+			echo "The installation stays. To remove it: kubectl delete --ignore-not-found -f $manifests"
+		fi
 	else
 		[[ -x bin/cluster ]] && bin/cluster down --name "$cluster_name"
 	fi
 	rm -rf "$work"
 	exit "$status"
 }
-demo=meshery-demo-$$
 trap cleanup EXIT
+trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
@@ -55,7 +58,20 @@ start() {
 	local name=$1
 	shift
 	"$@" >"$work/$name.log" 2>&1 &
-	children+=($!)
+}
+
+# attend COMMAND… runs a command to its end, but lets a signal end this script at once: bash would first wait for a command
+# that runs in the foreground.
+attend() {
+	"$@" &
+	wait $!
+}
+
+# cluster_up FLAGS… starts the local cluster and sets KUBECONFIG.
+cluster_up() {
+	attend bin/cluster up --name "$cluster_name" "$@" >"$work/kubeconfig"
+	KUBECONFIG=$(cat "$work/kubeconfig")
+	export KUBECONFIG
 }
 
 # await SECONDS WHAT COMMAND… waits until the command succeeds.
@@ -89,15 +105,15 @@ show() {
 }
 
 start_node_cluster() {
-	hack/images.sh "$(sed -nE 's/.*image: .*:(.*)/\1/p' manifests/40-operator.yaml)"
-	KUBECONFIG=$(bin/cluster up --name "$cluster_name" --node)
-	export KUBECONFIG
+	attend hack/images.sh "$(sed -nE 's/.*image: .*:(.*)/\1/p' manifests/40-operator.yaml)"
+	cluster_up --node
 	bin/cluster load --name "$cluster_name" dist/images/{meshery-operator,meshsync,nats}.tar
 }
 
 install() {
 	say "Install: kubectl apply -f $manifests"
-	$KUBECTL apply -f "$manifests"
+	attend $KUBECTL apply -f "$manifests"
+	installed=yes
 	say "Wait for operator, broker and MeshSync"
 	await 180 "the operator" $KUBECTL rollout status -n $namespace deployment/meshery-operator --timeout=1s
 	await 180 "the Broker" $KUBECTL wait -n $namespace broker/meshery-broker --for=condition=Ready --timeout=1s
@@ -118,9 +134,8 @@ token() { $KUBECTL get secret -n $namespace meshery-nats-auth -o 'jsonpath={.dat
 
 # run_processes is process mode: the operator, then a nats-server with the token that the operator made, then MeshSync.
 run_processes() {
-	go build -trimpath -o bin/ ./cmd/operator ./cmd/meshsync
-	KUBECONFIG=$(bin/cluster up --name "$cluster_name")
-	export KUBECONFIG
+	attend go build -trimpath -o bin/ ./cmd/operator ./cmd/meshsync
+	cluster_up
 	say "Install all but the operator's Deployment, which would need a node"
 	for file in manifests/[0-3]*.yaml; do $KUBECTL apply -f "$file"; done
 	await 30 "the CRDs" $KUBECTL wait crd/brokers.meshery.io crd/meshsyncs.meshery.io --for=condition=Established --timeout=1s
@@ -179,12 +194,7 @@ make_changes() {
 stream() {
 	say "Live stream of meshery.meshsync.core${run_seconds:+, for $run_seconds seconds} (Ctrl-C ends it)"
 	make_changes &
-	children+=($!)
-	if [[ -n $run_seconds ]]; then
-		timeout --signal=INT "$run_seconds" "$tail" tail --resync || [[ $? == 124 ]]
-	else
-		"$tail" tail --resync
-	fi
+	attend "$tail" tail --resync ${run_seconds:+--stopAfter="${run_seconds}s"}
 }
 
 tail=bin/meshsync
@@ -193,7 +203,7 @@ case $mode in
 node)
 	echo "make run: node mode (Linux and root): a local cluster with a real node; all parts run as pods"
 	go build -C hack/cluster -o "$PWD/bin/cluster" .
-	bin/cluster build
+	attend bin/cluster build
 	KUBECTL=$(bin/cluster path kubectl)
 	start_node_cluster
 	tail=dist/bin/linux-$(go env GOARCH)/meshsync
@@ -204,7 +214,7 @@ node)
 process)
 	echo "make run: process mode (not Linux, or not root): a local control plane; operator, nats-server and meshsync run as processes"
 	go build -C hack/cluster -o "$PWD/bin/cluster" .
-	bin/cluster build etcd kube-apiserver kube-controller-manager kubectl nats-server
+	attend bin/cluster build etcd kube-apiserver kube-controller-manager kubectl nats-server
 	KUBECTL=$(bin/cluster path kubectl)
 	run_processes
 	verification_commands
@@ -212,12 +222,13 @@ process)
 existing)
 	KUBECTL=kubectl
 	command -v kubectl >/dev/null || { echo "CLUSTER=existing needs kubectl in the PATH" >&2; exit 1; }
-	echo "make run: existing mode: context $(kubectl config current-context), server $(kubectl config view --minify -o 'jsonpath={.clusters[0].cluster.server}')"
+	context=$(kubectl config current-context) || { echo "CLUSTER=existing: choose a context first: kubectl config use-context NAME" >&2; exit 1; }
+	echo "make run: existing mode: context $context, server $(kubectl config view --minify -o 'jsonpath={.clusters[0].cluster.server}')"
 	if [[ -n ${IMAGES:-} ]]; then
 		hack/manifests.sh dist "$IMAGES" "${TAG:?IMAGES needs TAG too}"
 		manifests=dist/manifests
 	fi
-	go build -trimpath -o bin/ ./cmd/meshsync
+	attend go build -trimpath -o bin/ ./cmd/meshsync
 	install
 	verification_commands
 	connect_in_cluster

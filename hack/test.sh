@@ -12,4 +12,5 @@ for module in hack/image hack/cluster; do
 	go -C "$module" test ./...
 done
 echo "== main module"
-go test -race -timeout 20m ./...
+# shellcheck disable=SC2046
+go test -race -timeout 20m $(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...)

@@ -61,6 +61,7 @@ func TestTheSchemaRefusesWhatCannotWork(t *testing.T) {
 		"two brokers":                     {"meshsyncs", meshSync("m2", "{broker: {native: {name: a}, custom: {url: 'nats://h:4222'}}}"), "either native or custom"},
 		"two brokers, one of them empty":  {"meshsyncs", meshSync("m3", "{broker: {native: {name: ''}, custom: {url: 'nats://h:4222'}}}"), ""},
 		"a URL of another kind":           {"meshsyncs", meshSync("m4", "{broker: {custom: {url: 'http://h:4222'}}}"), "spec.broker.custom.url"},
+		"a verbosity that shows Secrets":  {"meshsyncs", meshSync("m8", "{verbosity: 8}"), "spec.verbosity"},
 		"a negative verbosity":            {"meshsyncs", meshSync("m5", "{verbosity: -1}"), "spec.verbosity"},
 		"a watch-list with both keys, as Meshery Server sends it": {"meshsyncs", meshSync("m6", `{watch-list: {data: {whitelist: '[]', blacklist: ''}}}`), ""},
 		"a watch-list in the shape of a ConfigMap":                {"meshsyncs", meshSync("m7", `{watch-list: {apiVersion: v1, kind: ConfigMap, metadata: {name: x}, immutable: false, data: {whitelist: '[]'}}}`), ""},

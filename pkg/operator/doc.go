@@ -16,6 +16,11 @@
 // the status once if it changed. A second sync of an unchanged resource writes nothing. An object of a wanted name that
 // somebody else controls is never touched: the Ready condition names its owner.
 //
+// # Who may write
+//
+// With leader election one operator of a namespace works and the others stand by (election.go). The lease is released after the
+// last write.
+//
 // # Retries
 //
 // The worker loop alone decides (worker.go). A failed sync is retried with an exponential back-off per resource; a write

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -97,12 +98,14 @@ func (o *Options) Validate() error {
 	if o.Workers < 1 {
 		errs = append(errs, fmt.Errorf("--workers=%d: want at least 1", o.Workers))
 	}
-	for flag, value := range map[string]string{
-		"broker-image": o.BrokerImage, "meshsync-image": o.MeshSyncImage,
-		"cluster-domain": o.ClusterDomain, "meshsync-cluster-role": o.MeshSyncClusterRole,
+	for _, required := range []struct{ flag, value string }{
+		{"broker-image", o.BrokerImage},
+		{"meshsync-image", o.MeshSyncImage},
+		{"cluster-domain", o.ClusterDomain},
+		{"meshsync-cluster-role", o.MeshSyncClusterRole},
 	} {
-		if value == "" {
-			errs = append(errs, fmt.Errorf("--%s is empty", flag))
+		if required.value == "" {
+			errs = append(errs, fmt.Errorf("--%s is empty", required.flag))
 		}
 	}
 	return errors.Join(errs...)
@@ -116,7 +119,7 @@ func (o *Options) servedNamespaces() []string {
 	case o.WatchNamespaces[0] == "*":
 		return []string{metav1.NamespaceAll}
 	default:
-		return o.WatchNamespaces
+		return slices.Compact(slices.Sorted(slices.Values(o.WatchNamespaces)))
 	}
 }
 

@@ -69,7 +69,18 @@ func TestInstallationLifeCycle(t *testing.T) {
 		}
 	})
 	t.Run("the stream shows the cluster and its changes", c.stream)
-	t.Run("several NATS servers are one cluster", c.natsCluster)
+	t.Run("the samples fit a first installation", func(t *testing.T) {
+		samples, err := filepath.Glob(manifests + "/samples/*.yaml")
+		if err != nil || len(samples) == 0 {
+			t.Fatalf("samples %v, %v", samples, err)
+		}
+		for _, sample := range samples {
+			if out := c.run(t, "apply", "--dry-run=server", "-f", sample); strings.Contains(out, "unchanged") {
+				t.Errorf("%s changes nothing: %s", sample, out)
+			}
+		}
+	})
+	t.Run("a Broker made anew, of several servers, is one cluster and gets its agent back", c.natsCluster)
 	t.Run("deleted piece by piece, the operator first, nothing stays", c.uninstallPieceByPiece)
 	t.Run("installed again and deleted in one go, nothing stays", func(t *testing.T) {
 		c.run(t, "apply", "-f", manifests)
@@ -295,17 +306,16 @@ func (c *cluster) stream(t *testing.T) {
 	}
 }
 
-// natsCluster resizes the Broker and sends a message from one of its servers to another.
+// natsCluster replaces the Broker, which has a new token then, and sends a message from one of its servers to another.
 func (c *cluster) natsCluster(t *testing.T) {
-	c.run(t, "patch", "broker", "-n", namespace, "meshery-broker", "--type=merge", "-p", `{"spec":{"size":3}}`)
-	eventually(t, "three servers", 2*time.Minute, func(ctx context.Context) error {
-		out, err := c.try(ctx, "get", "broker", "-n", namespace, "meshery-broker", "-o",
-			`jsonpath={.metadata.generation} {.status.conditions[?(@.type=="Ready")].observedGeneration} {.status.conditions[?(@.type=="Ready")].status}`)
-		if fields := strings.Fields(out); err == nil && (len(fields) != 3 || fields[0] != fields[1] || fields[2] != "True") {
-			err = fmt.Errorf("generation, observed, Ready: %s", out)
-		}
-		return err
-	})
+	before := c.token(t)
+	c.run(t, "delete", "broker", "-n", namespace, "meshery-broker", "--timeout=60s")
+	c.run(t, "wait", "meshsync", "-n", namespace, "meshery-meshsync", "--for=condition=Ready=false", "--timeout=60s")
+	c.run(t, "apply", "-f", manifests+"/samples/broker-cluster.yaml")
+	c.waitReady(t)
+	if c.token(t) == before {
+		t.Error("the new Broker has the token of the old one")
+	}
 	sender, receiver := c.connect(t, "pod/meshery-broker-0"), c.connect(t, "pod/meshery-broker-2")
 	subscription, err := receiver.SubscribeSync("e2e.hello")
 	if err != nil {

@@ -3219,7 +3219,7 @@ func schema_pkg_apis_meshery_v1alpha1_MeshSyncSpec(ref common.ReferenceCallback)
 					},
 					"verbosity": {
 						SchemaProps: spec.SchemaProps{
-							Description: "verbosity of the agent's log: 0 for lifecycle and loss, 2 adds changes made, 4 every sync, 5 every event.",
+							Description: "verbosity of the agent's log: 0 for lifecycle and loss, 2 adds changes made, 4 every sync, 5 every event. From 8 on the Kubernetes client would log what the API server answers, Secrets included; so 7 is the most.",
 							Type:        []string{"integer"},
 							Format:      "int32",
 						},
@@ -3291,7 +3291,7 @@ func schema_pkg_apis_meshery_v1alpha1_NativeBroker(ref common.ReferenceCallback)
 					},
 					"namespace": {
 						SchemaProps: spec.SchemaProps{
-							Description: "namespace of the Broker. Empty means the MeshSync's own.",
+							Description: "namespace of the Broker. Empty means the MeshSync's own, and no other can be used yet: the agent could not read the token there.",
 							Type:        []string{"string"},
 							Format:      "",
 						},

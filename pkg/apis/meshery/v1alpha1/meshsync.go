@@ -54,10 +54,11 @@ type MeshSyncSpec struct {
 	// +optional
 	WatchList WatchList `json:"watch-list,omitempty"`
 
-	// verbosity of the agent's log: 0 for lifecycle and loss, 2 adds changes made, 4 every sync, 5 every event.
+	// verbosity of the agent's log: 0 for lifecycle and loss, 2 adds changes made, 4 every sync, 5 every event. From 8 on the
+	// Kubernetes client would log what the API server answers, Secrets included; so 7 is the most.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=10
+	// +kubebuilder:validation:Maximum=7
 	Verbosity *int32 `json:"verbosity,omitempty"`
 }
 
@@ -80,7 +81,8 @@ type NativeBroker struct {
 	// +optional
 	Name string `json:"name,omitempty"`
 
-	// namespace of the Broker. Empty means the MeshSync's own.
+	// namespace of the Broker. Empty means the MeshSync's own, and no other can be used yet: the agent could not read the
+	// token there.
 	// +optional
 	Namespace string `json:"namespace,omitempty"`
 }

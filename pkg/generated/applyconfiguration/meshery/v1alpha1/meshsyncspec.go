@@ -18,7 +18,8 @@ type MeshSyncSpecApplyConfiguration struct {
 	Broker *MeshSyncBrokerApplyConfiguration `json:"broker,omitempty"`
 	// watch-list says which kinds of objects the agent watches. Without it, a default list is watched.
 	WatchList *WatchListApplyConfiguration `json:"watch-list,omitempty"`
-	// verbosity of the agent's log: 0 for lifecycle and loss, 2 adds changes made, 4 every sync, 5 every event.
+	// verbosity of the agent's log: 0 for lifecycle and loss, 2 adds changes made, 4 every sync, 5 every event. From 8 on the
+	// Kubernetes client would log what the API server answers, Secrets included; so 7 is the most.
 	Verbosity *int32 `json:"verbosity,omitempty"`
 }
 

@@ -11,7 +11,8 @@ package v1alpha1
 type NativeBrokerApplyConfiguration struct {
 	// name of the Broker.
 	Name *string `json:"name,omitempty"`
-	// namespace of the Broker. Empty means the MeshSync's own.
+	// namespace of the Broker. Empty means the MeshSync's own, and no other can be used yet: the agent could not read the
+	// token there.
 	Namespace *string `json:"namespace,omitempty"`
 }
 
