@@ -15,15 +15,10 @@ import (
 
 // parse reads the command line and the environment into the options and says what to do: "", "tail" or "version".
 func parse(args []string, options *meshsync.Options, tailing *tail.Options) (command string, err error) {
+	version := false
+	flags := agentFlags(options, &version)
 	if len(args) > 0 && args[0] == "tail" {
-		command, args = "tail", args[1:]
-	}
-	flags := flag.NewFlagSet("meshsync "+command, flag.ContinueOnError)
-	version := flags.Bool("version", false, "print the version and exit")
-	options.AddFlags(flags)
-	telemetry.AddLogFlags(flags)
-	if command == "tail" {
-		tailing.AddFlags(flags)
+		command, args, flags = "tail", args[1:], tailFlags(options, tailing)
 	}
 	flags.SetOutput(io.Discard) // an error is printed once, without all the flags
 	if err := flags.Parse(args); err != nil {
@@ -36,11 +31,28 @@ func parse(args []string, options *meshsync.Options, tailing *tail.Options) (com
 	if flags.NArg() > 0 {
 		return "", fmt.Errorf("unexpected %q: the only command is tail, and flags start with --", flags.Arg(0))
 	}
-	if *version {
+	if version {
 		return "version", nil
 	}
 	options.ReadEnvironment(os.Getenv)
 	return command, setVerbosity(flags)
+}
+
+func agentFlags(options *meshsync.Options, version *bool) *flag.FlagSet {
+	flags := flag.NewFlagSet("meshsync", flag.ContinueOnError)
+	options.AddFlags(flags)
+	flags.BoolVar(version, "version", false, "print the version and exit")
+	telemetry.AddLogFlags(flags)
+	return flags
+}
+
+// tailFlags are tail's own and the agent's that say where the broker is.
+func tailFlags(options *meshsync.Options, tailing *tail.Options) *flag.FlagSet {
+	flags := flag.NewFlagSet("meshsync tail", flag.ContinueOnError)
+	options.AddBrokerFlags(flags)
+	tailing.AddFlags(flags)
+	telemetry.AddLogFlags(flags)
+	return flags
 }
 
 // setVerbosity takes the verbosity from the environment unless there was a flag.

@@ -44,8 +44,8 @@ func Run(ctx context.Context, o Options) error {
 	return publishChanges(ctx, o, c)
 }
 
-// publishChanges connects the rooms. Shutdown is in the order of the flow: requests and watches, then the queue once it is empty
-// or its time is up, then the connection to the broker, and last the HTTP server, so that it can be asked until the end.
+// publishChanges connects the rooms. Shutdown is in the order of the flow: requests and watches, then the queue once it is empty,
+// its time is up or there is no broker, then the connection to the broker, and last the HTTP server, so that it can be asked until the end.
 func publishChanges(ctx context.Context, o Options, c *cluster) error {
 	address, err := o.Broker()
 	if err != nil {
@@ -90,7 +90,7 @@ func publishChanges(ctx context.Context, o Options, c *cluster) error {
 	requests := request.New(request.Options{
 		Bus: conn, Store: store{watcher}, Encoder: encoder, Version: telemetry.Version(), Metrics: registry,
 	})
-	ready.set(conn.Ready, watcher.Ready)
+	ready.set(conn.Ready, queue.Ready, watcher.Ready)
 	work(ctx, fail, watcher, requests, queue)
 	return stopped(ctx)
 }

@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -647,30 +648,70 @@ func TestNothingIsLeftAtTheEnd(t *testing.T) {
 	})
 }
 
-// TestWhatWasSeenIsPublishedBeforeTheEnd stops an agent while it waits for the broker.
+// TestWhatWasSeenIsPublishedBeforeTheEnd stops an agent that still has some seconds' work to do.
 func TestWhatWasSeenIsPublishedBeforeTheEnd(t *testing.T) {
+	const burst, rest = 512, 20
 	c, server, got := scene(t)
-	gate := natsserver.NewGate(t, server)
 	c.writeWatchList("{Resource: secrets.v1.}")
-	agent := startAgent(c, gate.URL())
+	agent := startAgent(c, server.URL(), func(o *meshsync.Options) { o.MessagesPerSecond = 10 })
 	agent.waitReady("")
-	gate.Close()
-	agent.waitReady("not connected to broker")
-	c.create(secrets, "{apiVersion: v1, kind: Secret, metadata: {name: x}}")
-	c.eventually("the agent has seen it", func() error {
-		if n := agent.metric("meshery_meshsync_pending_objects"); n == "0" {
-			return errors.New("nothing is pending")
+	for range burst + rest {
+		c.create(secrets, "{apiVersion: v1, kind: Secret, metadata: {generateName: x}}")
+	}
+	c.eventually("the agent has seen them", func() error {
+		if n := agent.metric(`meshery_meshsync_changes_seen_total{event="ADDED",resource="secrets.v1."}`); n != strconv.Itoa(burst+rest) {
+			return fmt.Errorf("%q seen", n)
 		}
 		return nil
 	})
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		agent.stop()
-	}()
+	if n := agent.metric("meshery_meshsync_pending_objects"); n == "0" {
+		t.Error("nothing was left to publish")
+	}
+	agent.stop()
+	got.WaitFor(t, "all objects", func() bool { return len(got.State()) == burst+rest })
+}
+
+func TestStopsAtOnceWithoutABroker(t *testing.T) {
+	c, server, _ := scene(t)
+	c.writeWatchList("{Resource: secrets.v1.}")
+	agent := startAgent(c, server.URL())
+	agent.waitReady("")
+	server.Kill()
+	agent.waitReady("not connected to broker")
+	c.create(secrets, "{apiVersion: v1, kind: Secret, metadata: {name: x}}")
+	c.eventually("the agent has seen it", func() error {
+		if n := agent.metric("meshery_meshsync_pending_objects"); n != "1" {
+			return fmt.Errorf("%q pending", n)
+		}
+		return nil
+	})
+	began := time.Now()
+	agent.stop()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("stopping took %s", took)
+	}
+}
+
+// TestRefusedPublishIsOwed has a broker that takes nothing on the core subject until it is set up right.
+func TestRefusedPublishIsOwed(t *testing.T) {
+	const core = "meshery.meshsync.core"
+	server := natsserver.Start(t, natsserver.Options{DenyPublish: core})
+	c, got, gate := newCluster(t), consumer.Connect(t, server.URL()), natsserver.NewGate(t, server)
+	c.writeWatchList("{Resource: secrets.v1.}")
+	c.create(secrets, "{apiVersion: v1, kind: Secret, metadata: {name: x}}")
+	agent := startAgent(c, gate.URL())
+	agent.waitReady(`publishing is held up: not confirmed by the broker: nats: permissions violation: Permissions Violation for Publish to "` + core)
+	if n := agent.metric(`meshery_meshsync_changes_published_total{event="ADDED"}`); n != "0" {
+		t.Errorf("%q published", n)
+	}
+	gate.Close()
+	server.Kill()
+	server.Configure(t, natsserver.Options{})
+	server.Restart(t)
+	got.WaitConnected(t)
 	gate.Open()
-	got.WaitFor(t, "the object", func() bool { return len(got.About("Secret", c.namespace, "x")) > 0 })
-	<-stopped
+	agent.waitReady("")
+	got.WaitFor(t, "the object", func() bool { return len(got.About("Secret", c.namespace, "x")) == 1 })
 }
 
 func TestStopAfter(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/meshsync/bus"
+	"meshery.io/operator/pkg/telemetry"
 )
 
 // Where the objects go.
@@ -29,7 +30,8 @@ const debugVerbosity = 4
 
 // Options of the agent. DefaultOptions are the defaults.
 type Options struct {
-	// BrokerURL is where to publish to; BrokerToken logs in when the URL has no secret in it.
+	// BrokerURL is where to publish to. BrokerToken logs in, whatever the URL says: in a URL a token with odd characters can be
+	// mistaken for something else.
 	BrokerURL   string
 	BrokerToken string
 	// ReconnectWait is the pause between two attempts to reach the broker; 0 is a sensible one.
@@ -61,7 +63,7 @@ func DefaultOptions() Options {
 
 // AddFlags makes the options settable on a command line.
 func (o *Options) AddFlags(flags *flag.FlagSet) {
-	flags.StringVar(&o.BrokerURL, "broker-url", o.BrokerURL, "URL of the broker, such as nats://token@host:4222; "+meshery.EnvBrokerURL+" wins over it")
+	o.AddBrokerFlags(flags)
 	flags.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "kubeconfig file; KUBECONFIG, ~/.kube/config or in-cluster without it")
 	flags.StringVar(&o.Context, "context", o.Context, "context in the kubeconfig")
 	flags.StringVar(&o.WatchListFile, "watch-list-file", o.WatchListFile, "YAML or JSON file with whitelist and blacklist, instead of a MeshSync's ConfigMap")
@@ -72,6 +74,11 @@ func (o *Options) AddFlags(flags *flag.FlagSet) {
 	flags.DurationVar(&o.StopAfter, "stopAfter", o.StopAfter, "stop after this time, such as 30s; 0 is never")
 	flags.StringVar(&o.HTTPAddr, "http-addr", o.HTTPAddr, "address of /healthz, /readyz and /metrics")
 	flags.Float64Var(&o.MessagesPerSecond, "max-messages-per-second", o.MessagesPerSecond, "most messages to publish per second; 0 is no limit")
+}
+
+// AddBrokerFlags makes settable where the broker is, and nothing else.
+func (o *Options) AddBrokerFlags(flags *flag.FlagSet) {
+	flags.StringVar(&o.BrokerURL, "broker-url", o.BrokerURL, "URL of the broker, such as nats://token@host:4222; "+meshery.EnvBrokerURL+" wins over it")
 }
 
 func listOf(into *[]string) func(string) error {
@@ -102,8 +109,8 @@ func Verbosity(getenv func(string) string) (int, error) {
 	verbosity := 0
 	if text := getenv(meshery.EnvVerbosity); text != "" {
 		number, err := strconv.Atoi(text)
-		if err != nil || number < 0 {
-			return 0, fmt.Errorf("%s=%q: want a number from 0 to 10", meshery.EnvVerbosity, text)
+		if err != nil || number < 0 || number > telemetry.MaxVerbosity {
+			return 0, fmt.Errorf("%s=%q: %w", meshery.EnvVerbosity, text, telemetry.ErrVerbosity)
 		}
 		verbosity = number
 	}
@@ -119,14 +126,14 @@ func Verbosity(getenv func(string) string) (int, error) {
 	return verbosity, nil
 }
 
-// Broker takes the broker's URL apart.
+// Broker says where the broker is and how to log in.
 func (o *Options) Broker() (bus.Address, error) {
 	address, err := bus.ParseAddress(o.BrokerURL)
 	if err != nil {
 		return address, fmt.Errorf("set %s or --broker-url: %w", meshery.EnvBrokerURL, err)
 	}
-	if !address.HasSecret() {
-		address.Token = o.BrokerToken
+	if o.BrokerToken != "" {
+		address.Token, address.User, address.Password = o.BrokerToken, "", ""
 	}
 	return address, nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"meshery.io/operator/pkg/meshsync"
+	"meshery.io/operator/pkg/meshsync/bus"
 )
 
 func environment(values map[string]string) func(string) string {
@@ -53,10 +54,19 @@ func TestEnvironment(t *testing.T) {
 			t.Errorf("MESHSYNC_REDACT_SECRETS=%q publishes secrets in clear", value)
 		}
 	}
-	options = parse(t, "--broker-url=nats://own@flag")
-	options.ReadEnvironment(environment(map[string]string{"BROKER_TOKEN": "other"}))
+}
+
+func TestTokenOfTheEnvironmentWins(t *testing.T) {
+	options := parse(t, "--broker-url=nats://own@host")
 	if address, err := options.Broker(); err != nil || address.Token != "own" {
 		t.Errorf("the token in the URL is not used: %+v, %v", address, err)
+	}
+	for _, token := range []string{"plain", "a:b", "a%2Fb", "%", ":", "@", "a/b", "#a", "a?b", "nats://a@b:1", "a@b:c%d/e#f?g"} {
+		options.ReadEnvironment(environment(map[string]string{"BROKER_URL": "nats://" + token + "@host:4223", "BROKER_TOKEN": token}))
+		address, err := options.Broker()
+		if want := (bus.Address{URL: "nats://host:4223", Token: token}); err != nil || address != want {
+			t.Errorf("%s: got %#v, %v", token, address, err)
+		}
 	}
 }
 
@@ -67,6 +77,7 @@ func TestVerbosity(t *testing.T) {
 		problem          string
 	}{
 		{"", "", 0, ""}, {"2", "", 2, ""}, {"", "true", 4, ""}, {"2", "true", 4, ""}, {"6", "true", 6, ""}, {"2", "false", 2, ""},
+		{"7", "", 7, ""}, {"8", "", 0, `MESHSYNC_VERBOSITY="8": want a number from 0 to 7; above, the log would show Secrets`},
 		{"x", "", 0, `MESHSYNC_VERBOSITY="x"`}, {"-1", "", 0, `MESHSYNC_VERBOSITY="-1"`}, {"", "maybe", 0, `DEBUG="maybe"`},
 	}
 	for _, test := range tests {

@@ -2,15 +2,26 @@ package telemetry
 
 import (
 	"flag"
+	"fmt"
+	"strconv"
 
 	"k8s.io/klog/v2"
 )
 
-// AddLogFlags adds those of klog's flags that make sense for a process that logs to standard error: -v and -vmodule.
+// MaxVerbosity is the highest verbosity of the log. From 8 on client-go logs what the API server answers, Secrets in clear too.
+const MaxVerbosity = 7
+
+// ErrVerbosity says which verbosity is right, and why no other is.
+var ErrVerbosity = fmt.Errorf("want a number from 0 to %d; above, the log would show Secrets in clear", MaxVerbosity)
+
+// AddLogFlags adds the one of klog's flags that makes sense for a process that logs to standard error: -v, up to MaxVerbosity.
+// There is no -vmodule, which would let single files of client-go log more than that.
 func AddLogFlags(flags *flag.FlagSet) {
-	all := flag.NewFlagSet("klog", flag.ContinueOnError)
-	klog.InitFlags(all)
-	for _, name := range []string{"v", "vmodule"} {
-		flags.Var(all.Lookup(name).Value, name, all.Lookup(name).Usage)
-	}
+	flags.Func("v", fmt.Sprintf("`verbosity` of the log, 0 to %d", MaxVerbosity), func(text string) error {
+		verbosity, err := strconv.Atoi(text)
+		if err != nil || verbosity < 0 || verbosity > MaxVerbosity {
+			return ErrVerbosity
+		}
+		return new(klog.Level).Set(text)
+	})
 }

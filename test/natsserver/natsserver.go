@@ -23,6 +23,9 @@ import (
 type Options struct {
 	Token      string
 	MaxPayload int // bytes; 0 is the server's default, 1 MiB
+
+	// DenyPublish is a subject that clients may not publish on. It needs a server without a token.
+	DenyPublish string
 }
 
 // Server is a nats-server process.
@@ -47,18 +50,29 @@ func Start(t testing.TB, o Options) *Server {
 		t.Fatal(err)
 	}
 	s := &Server{Addr: addr, Token: o.Token, binary: binary, config: filepath.Join(t.TempDir(), "nats.conf")}
-	if err := os.WriteFile(s.config, []byte(o.config(addr)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	s.Configure(t, o)
 	t.Cleanup(s.Kill)
 	s.Restart(t)
 	return s
+}
+
+// Configure sets other options, which are in force from the next Restart on. The token stays.
+func (s *Server) Configure(t testing.TB, o Options) {
+	t.Helper()
+	o.Token = s.Token
+	if err := os.WriteFile(s.config, []byte(o.config(s.Addr)), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (o Options) config(addr string) string {
 	lines := []string{"listen: " + addr}
 	if o.Token != "" {
 		lines = append(lines, "authorization { token: "+strconv.Quote(o.Token)+" }")
+	}
+	if o.DenyPublish != "" {
+		lines = append(lines, "authorization { users: [{user: anybody, password: any, permissions: {publish: {deny: "+strconv.Quote(o.DenyPublish)+"}}}] }",
+			"no_auth_user: anybody")
 	}
 	if o.MaxPayload > 0 {
 		lines = append(lines, fmt.Sprintf("max_payload: %d", o.MaxPayload))

@@ -57,9 +57,6 @@ func ParseAddress(text string) (Address, error) {
 	return address, nil
 }
 
-// HasSecret reports whether there is anything to log in with.
-func (a Address) HasSecret() bool { return a.Token != "" || a.User != "" }
-
 // String is the address as it may be shown.
 func (a Address) String() string { return a.URL }
 

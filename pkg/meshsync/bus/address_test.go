@@ -17,6 +17,8 @@ func TestParseAddress(t *testing.T) {
 		"a token with characters of URLs": {"nats://a/b@c?d#e%zz@broker", Address{URL: "nats://broker:4222", Token: "a/b@c?d#e%zz"}},
 		"an escaped token":                {"nats://a%2Fb%40c@broker", Address{URL: "nats://broker:4222", Token: "a/b@c"}},
 		"user and password":               {"tls://me:p@ss/w:rd@broker:4443", Address{URL: "tls://broker:4443", User: "me", Password: "p@ss/w:rd"}},
+		"a token like a user's":           {"nats://a:b%@broker:4222", Address{URL: "nats://broker:4222", User: "a", Password: "b%"}},
+		"a token like a URL":              {"nats://nats://a@b:1/?c#d@broker:4222", Address{URL: "nats://broker:4222", User: "nats", Password: "//a@b:1/?c#d"}},
 		"an IPv6 address":                 {"nats://[fd00::1]:4222", Address{URL: "nats://[fd00::1]:4222"}},
 		"an IPv6 address without port":    {"nats://t@[fd00::1]", Address{URL: "nats://[fd00::1]:4222", Token: "t"}},
 		"a path belongs to web sockets":   {"wss://t@broker:443/nats", Address{URL: "wss://broker:443/nats", Token: "t"}},

@@ -55,7 +55,7 @@ type Conn struct {
 	closed  chan struct{}
 
 	mu      sync.Mutex
-	failure error // why there is no connection
+	failure error // the last one, until there is a connection again or something is confirmed
 	closing bool
 }
 
@@ -128,7 +128,11 @@ func (c *Conn) report(logger klog.Logger) []nats.Option {
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			c.metrics.errors.Inc()
-			logger.Error(err, "Broker reports an error")
+			if c.setFailure(err) {
+				logger.Error(err, "Broker reports an error")
+			} else {
+				logger.V(4).Info("Broker still reports an error", "reason", err.Error())
+			}
 		}),
 		nats.ClosedHandler(func(*nats.Conn) {
 			c.metrics.connected.Set(0)
@@ -199,7 +203,9 @@ func (c *Conn) MaxPayload() int {
 // arrived: send all of them again.
 //
 // The confirmation is a PING answered by a PONG, which the server handles in order with the messages before it. It counts only
-// when the connection is the one that the messages were written to: what a broken connection had buffered is gone.
+// when the connection is the one that the messages were written to: what a broken connection had buffered is gone. And it counts
+// only when the server has reported no error in between: a message that this client may not publish is an error of the connection.
+// The error comes before the PONG and is the connection's last one when that arrives; error handlers may run later.
 func (c *Conn) Send(ctx context.Context, messages ...Message) error {
 	if err := c.Ready(); err != nil {
 		return err
@@ -207,7 +213,7 @@ func (c *Conn) Send(ctx context.Context, messages ...Message) error {
 	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
 	defer cancel()
 
-	before := c.nats.Stats().Reconnects
+	reconnects, failure := c.nats.Stats().Reconnects, c.nats.LastError()
 	size := 0
 	for _, message := range messages {
 		if err := c.nats.Publish(message.Subject, message.Body); err != nil {
@@ -218,9 +224,13 @@ func (c *Conn) Send(ctx context.Context, messages ...Message) error {
 	if err := c.nats.FlushWithContext(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotConfirmed, err)
 	}
-	if c.nats.Stats().Reconnects != before {
+	if c.nats.Stats().Reconnects != reconnects {
 		return fmt.Errorf("%w: reconnected in between", ErrNotConfirmed)
 	}
+	if err := c.nats.LastError(); err != nil && err != failure { //nolint:errorlint // the same text again is another value
+		return fmt.Errorf("%w: %w", ErrNotConfirmed, err)
+	}
+	c.setFailure(nil)
 	c.metrics.messages.Add(float64(len(messages)))
 	c.metrics.bytes.Add(float64(size))
 	return nil

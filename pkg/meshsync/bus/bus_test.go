@@ -5,12 +5,14 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/klog/v2"
 
 	"meshery.io/operator/pkg/meshsync/bus"
 	"meshery.io/operator/test/natsserver"
@@ -213,6 +215,111 @@ func TestWrongTokenIsRetriedForEver(t *testing.T) {
 	if err := conn.Ready(); err == nil || !strings.Contains(err.Error(), "Authorization") {
 		t.Errorf("Ready says %v", err)
 	}
+}
+
+func TestWhatTheBrokerRefusesIsNotConfirmed(t *testing.T) {
+	server := natsserver.Start(t, natsserver.Options{DenyPublish: "x.denied"})
+	log := &logged{}
+	ctx := klog.NewContext(t.Context(), klog.New(log))
+	address, err := bus.ParseAddress(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics := prometheus.NewRegistry()
+	conn, err := bus.Connect(ctx, bus.Options{Address: address, Name: "test", Metrics: metrics, ReconnectWait: 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	waitConnected(t, conn)
+	bodies := observe(t, server)
+	allowed, denied := bus.Message{Subject: "x.allowed", Body: []byte("a")}, bus.Message{Subject: "x.denied", Body: []byte("d")}
+	for range 100 {
+		if err := conn.Send(t.Context(), allowed, denied, allowed); !errors.Is(err, bus.ErrNotConfirmed) || !errors.Is(err, nats.ErrPermissionViolation) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	eventually(t, "all are reported", func() bool { return counted(t, metrics, "meshery_meshsync_broker_errors_total") == 100 })
+	if n := log.errors.Load(); n != 1 {
+		t.Errorf("the same error is logged %d times", n)
+	}
+	if n := counted(t, metrics, "meshery_meshsync_broker_messages_total"); n != 0 {
+		t.Errorf("%v messages count as confirmed", n)
+	}
+	if err := conn.Send(t.Context(), allowed); err != nil {
+		t.Errorf("what is allowed after what is not: %v", err)
+	}
+	_ = conn.Send(t.Context(), denied)
+	eventually(t, "a new occasion is logged again", func() bool { return log.errors.Load() == 2 })
+
+	server.Kill()
+	server.Configure(t, natsserver.Options{})
+	server.Restart(t)
+	waitConnected(t, conn)
+	for len(bodies) > 0 {
+		<-bodies
+	}
+	eventually(t, "the observer listens again", func() bool {
+		if err := conn.Send(t.Context(), denied); err != nil {
+			t.Fatal(err)
+		}
+		return len(bodies) > 0
+	})
+	if got := receive(t, bodies); got != "d" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestWrongTokenLaterIsLoggedOnce(t *testing.T) {
+	server := natsserver.Start(t, natsserver.Options{Token: "right"})
+	log, metrics := &logged{}, prometheus.NewRegistry()
+	address, err := bus.ParseAddress(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := bus.Connect(klog.NewContext(t.Context(), klog.New(log)), bus.Options{Address: address, Name: "test", Metrics: metrics, ReconnectWait: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	waitConnected(t, conn)
+	server.Kill()
+	server.Token = "another"
+	server.Configure(t, natsserver.Options{})
+	server.Restart(t)
+	eventually(t, "some attempts", func() bool { return counted(t, metrics, "meshery_meshsync_broker_errors_total") >= 3 })
+	if n := log.errors.Load(); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
+	if err := conn.Ready(); err == nil || !strings.Contains(strings.ToLower(err.Error()), "authorization") {
+		t.Errorf("Ready says %v", err)
+	}
+}
+
+// logged counts errors that are logged.
+type logged struct{ errors atomic.Int64 }
+
+func (l *logged) Init(klog.RuntimeInfo)          {}
+func (l *logged) Enabled(int) bool               { return false }
+func (l *logged) Info(int, string, ...any)       {}
+func (l *logged) Error(error, string, ...any)    { l.errors.Add(1) }
+func (l *logged) WithValues(...any) klog.LogSink { return l }
+func (l *logged) WithName(string) klog.LogSink   { return l }
+
+// counted reads a counter without labels.
+func counted(t *testing.T, registry *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			return family.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	t.Fatalf("no %s", name)
+	return 0
 }
 
 func TestSubscriptionsSurviveARestart(t *testing.T) {

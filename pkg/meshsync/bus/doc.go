@@ -8,6 +8,6 @@
 //	metrics.go   what is counted
 //
 // Guarantees: the connection is kept up for ever, whatever fails; Send returns nil only when the broker has handled every message
-// in the order given, over one unbroken connection; nothing is buffered while there is no connection, so that nothing is lost in
+// in the order given, over one unbroken connection, and has refused none; nothing is buffered while there is no connection, so that nothing is lost in
 // such a buffer; no token or password is ever logged or part of an error. It knows nothing of Kubernetes.
 package bus

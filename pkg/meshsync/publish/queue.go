@@ -2,6 +2,8 @@ package publish
 
 import (
 	"context"
+	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +29,7 @@ const (
 
 // Bus is what the queue needs of the connection to the broker.
 type Bus interface {
+	Ready() error
 	WaitConnected(ctx context.Context) error
 	MaxPayload() int
 	Send(ctx context.Context, messages ...bus.Message) error
@@ -57,6 +60,7 @@ type Queue struct {
 	pace    pace
 	keys    workqueue.TypedRateLimitingInterface[Key]
 	pending *pending
+	failure atomic.Pointer[error] // why the last batch was not confirmed; nil if it was
 }
 
 // NewQueue makes a queue. Nothing is sent before Run.
@@ -86,8 +90,21 @@ func (q *Queue) Offer(resource schema.GroupVersionResource, event wire.Event, ob
 // Forget drops what has not been sent of a kind that is not watched any more.
 func (q *Queue) Forget(resource schema.GroupVersionResource) { q.pending.forget(resource) }
 
-// Drain waits until the broker has confirmed everything, or until ctx ends. It returns how many objects are still owed.
+// Ready returns why the broker did not confirm what was sent last, as long as that is owed.
+func (q *Queue) Ready() error {
+	if failure := q.failure.Load(); failure != nil && q.pending.len() > 0 {
+		return fmt.Errorf("publishing is held up: %w", *failure)
+	}
+	return nil
+}
+
+// Drain waits until the broker has confirmed everything, or until ctx ends. Without a connection it does not wait: who stops now
+// would hold up others for a broker that is likely to be away for longer. It returns how many objects are still owed.
 func (q *Queue) Drain(ctx context.Context) int {
+	if err := q.bus.Ready(); err != nil {
+		klog.FromContext(ctx).Info("Not waiting for the broker", "reason", err.Error())
+		return q.pending.len()
+	}
 	select {
 	case <-q.pending.empty():
 	case <-ctx.Done():
@@ -177,6 +194,9 @@ func (q *Queue) encode(ctx context.Context, b *batch, key Key, change Change) {
 }
 
 func (q *Queue) confirm(ctx context.Context, b *batch) {
+	if len(b.messages) > 0 {
+		q.failure.Store(nil)
+	}
 	for _, key := range b.keys {
 		q.pending.confirm(key)
 		q.keys.Forget(key)
@@ -196,7 +216,11 @@ func (q *Queue) confirm(ctx context.Context, b *batch) {
 
 func (q *Queue) retry(ctx context.Context, b *batch, err error) {
 	q.metrics.retried.Inc()
-	klog.FromContext(ctx).Info("Not confirmed by the broker, will send again", "messages", len(b.messages), "reason", err.Error())
+	logger := klog.FromContext(ctx)
+	if before := q.failure.Swap(&err); before != nil && (*before).Error() == err.Error() {
+		logger = logger.V(4) // said already
+	}
+	logger.Info("Not confirmed by the broker, will send again", "messages", len(b.messages), "reason", err.Error())
 	for _, key := range b.keys {
 		q.pending.restore(key)
 		q.keys.AddRateLimited(key)

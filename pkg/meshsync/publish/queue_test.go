@@ -65,6 +65,17 @@ func (b *flakyBus) WaitConnected(ctx context.Context) error {
 	}
 }
 
+func (b *flakyBus) Ready() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case <-b.connected:
+		return nil
+	default:
+		return errors.New("no connection")
+	}
+}
+
 func (b *flakyBus) MaxPayload() int { return 1000 }
 
 func (b *flakyBus) Send(_ context.Context, messages ...bus.Message) error {
@@ -281,6 +292,49 @@ func TestDrainGivesUp(t *testing.T) {
 		}
 		cancel()
 		wg.Wait()
+	})
+}
+
+func TestDrainDoesNotWaitForABrokerThatIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, start := newFlakyBus(1, 0, nil), time.Now()
+		b.connected = make(chan struct{})
+		q, _ := newTestQueue(b)
+		defer q.keys.ShutDown()
+		q.Offer(configMaps, wire.Added, newVersion("x", "u", 1))
+		patience, stop := context.WithTimeout(t.Context(), 10*time.Second)
+		defer stop()
+		if left, took := q.Drain(patience), time.Since(start); left != 1 || took > 0 {
+			t.Errorf("%d left after %s", left, took)
+		}
+	})
+}
+
+func TestReadySaysWhatTheBrokerRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newFlakyBus(1, 10, func(string) {})
+		runQueue(t, b, func(q *Queue) {
+			if err := q.Ready(); err != nil {
+				t.Errorf("before anything was sent: %v", err)
+			}
+			q.Offer(configMaps, wire.Added, newVersion("x", "u", 1))
+			synctest.Wait()
+			if err := q.Ready(); err == nil || !strings.Contains(err.Error(), "broken") {
+				t.Errorf("while nothing is confirmed: %v", err)
+			}
+			q.Forget(configMaps)
+			if err := q.Ready(); err != nil {
+				t.Errorf("when nothing is owed: %v", err)
+			}
+			q.Offer(configMaps, wire.Added, newVersion("y", "u", 1))
+			b.mu.Lock()
+			b.failures = 0
+			b.mu.Unlock()
+			q.Drain(t.Context())
+			if failure := q.failure.Load(); failure != nil {
+				t.Errorf("after the confirmation: %v", *failure)
+			}
+		})
 	})
 }
 

@@ -31,15 +31,26 @@ type Options struct {
 	Resync  bool      // ask the agent to publish everything again, to begin with
 	Out     io.Writer // a line per message
 	Notes   io.Writer // that the broker went away or came back
+
+	StopAfter time.Duration // 0 is never
 }
 
 // AddFlags makes what a user may choose settable on a command line.
 func (o *Options) AddFlags(flags *flag.FlagSet) {
-	flags.BoolVar(&o.Resync, "resync", o.Resync, "tail: have everything published again, to begin with; every listener gets it")
+	flags.DurationVar(&o.StopAfter, "stopAfter", o.StopAfter, "stop after this time, such as 30s; 0 is never")
+	flags.BoolVar(&o.Resync, "resync", o.Resync, "have everything published again, to begin with; every listener gets it")
 }
 
-// Run prints until ctx ends.
+// Run prints until ctx ends or the time is up.
 func Run(ctx context.Context, o Options) error {
+	if o.StopAfter < 0 {
+		return fmt.Errorf("--stopAfter=%s: want a duration of 0 or more, such as 30s", o.StopAfter)
+	}
+	if o.StopAfter > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.StopAfter)
+		defer cancel()
+	}
 	quiet := klog.NewContext(ctx, klog.FromContext(ctx).V(2)) // the notes say what matters
 	conn, err := bus.Connect(quiet, bus.Options{Address: o.Address, Name: clientName, Metrics: prometheus.NewRegistry()})
 	if err != nil {
@@ -96,7 +107,10 @@ func requestResync(ctx context.Context, conn *bus.Conn) error {
 	if err := conn.WaitConnected(ctx); err != nil {
 		return nil //nolint:nilerr // told to end before there was a broker
 	}
-	return conn.Send(ctx, bus.Message{Subject: wire.SubjectRequest, Body: request})
+	if err := conn.Send(ctx, bus.Message{Subject: wire.SubjectRequest, Body: request}); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 // line describes a message. Columns are wide enough for most names; a longer one moves what follows.

@@ -27,6 +27,30 @@ func TestLine(t *testing.T) {
 	}
 }
 
+func TestRunStopsInTime(t *testing.T) {
+	address, err := bus.ParseAddress("127.0.0.1:1") // nobody listens
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, resync := range []bool{false, true} {
+		done := make(chan error, 1)
+		go func() {
+			done <- Run(t.Context(), Options{Address: address, Out: io.Discard, Notes: io.Discard, Resync: resync, StopAfter: 50 * time.Millisecond})
+		}()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("it runs on")
+		}
+	}
+	if err := Run(t.Context(), Options{Address: address, StopAfter: -1}); err == nil {
+		t.Error("a negative time is no error")
+	}
+}
+
 func TestRunComesBackWithTheBroker(t *testing.T) {
 	server := natsserver.Start(t, natsserver.Options{Token: "t"})
 	address, err := bus.ParseAddress(server.URL())

@@ -9,12 +9,15 @@
 //	targets.go    which kinds to watch: pure
 //	set.go        the running watches: keeps the wanted, starts the missing, stops the others
 //	watch.go      one kind: a shared informer factory of its own and what its events mean
+//	outage.go     when a kind counts as not watched any more
 //	metrics.go    what is counted
 //
 // Guarantees:
 //   - A change of the list touches exactly the kinds that changed; another set of events needs no new list.
 //   - A kind that is not served, or that the agent may not read, is logged, counted and tried again. It never holds up the others
 //     and does not count against readiness for ever.
+//   - A kind that was watched and cannot be for half a minute counts against readiness again; a watch that ends and is begun anew
+//     does not.
 //   - A list that cannot be read changes nothing. Without any list that could be read, nothing is watched.
 //   - For a kind that is not wanted any more nothing is offered, no deletes either.
 //   - An object that was deleted and made again under its name is offered as DELETED, then ADDED, also when only the difference

@@ -21,8 +21,13 @@ import (
 	"meshery.io/operator/pkg/watchlist"
 )
 
-// firstListPatience is how long the first list of one kind may keep others waiting for their turn.
-const firstListPatience = 15 * time.Second
+const (
+	// firstListPatience is how long the first list of one kind may keep others waiting for their turn.
+	firstListPatience = 15 * time.Second
+	// outagePatience is how long the API server may be away before what was seen of it counts as old. A watch that ends in the
+	// ordinary way is there again in less.
+	outagePatience = 30 * time.Second
+)
 
 // Sink takes what is seen.
 type Sink interface {
@@ -49,10 +54,11 @@ type watch struct {
 	informer cache.TypedSharedIndexInformer[*unstructured.Unstructured]
 	synced   cache.DoneChecker // every object of the first list was offered
 
-	events  atomic.Value          // of type watchlist.Events: those to offer
-	failure atomic.Pointer[error] // the last one, until something is seen again
-	failed  chan struct{}         // closed at the first failure
-	fail    func()                // closes failed, once
+	events  atomic.Value              // of type watchlist.Events: those to offer
+	failure atomic.Pointer[failure]   // the last one
+	asked   atomic.Pointer[time.Time] // when the API server was asked to watch; nil when it has answered
+	failed  chan struct{}             // closed at the first failure
+	fail    func()                    // closes failed, once
 
 	// offering makes looking into the store and offering what is found one step for resync and catchUp. Without it an object could
 	// be deleted and its DELETED offered in between, and come back as a ghost.
@@ -63,17 +69,16 @@ type watch struct {
 }
 
 func newWatch(client dynamic.Interface, target Target, namespaces map[string]bool, sink Sink, metrics *metrics) *watch {
-	factory := dynamicinformer.NewDynamicSharedInformerFactory(client, 0)
 	w := &watch{
 		resource:   target.Resource,
 		namespaces: namespaces,
 		sink:       sink,
 		metrics:    metrics,
-		factory:    factory,
-		informer:   cache.NewTypedSharedIndexInformer[*unstructured.Unstructured](factory.ForResource(target.Resource).Informer()),
 		failed:     make(chan struct{}),
 		done:       make(chan struct{}),
 	}
+	w.factory = dynamicinformer.NewDynamicSharedInformerFactory(observedClient{client, w}, 0)
+	w.informer = cache.NewTypedSharedIndexInformer[*unstructured.Unstructured](w.factory.ForResource(target.Resource).Informer())
 	w.fail = sync.OnceFunc(func() { close(w.failed) })
 	w.setEvents(target.Events)
 	return w
@@ -112,7 +117,11 @@ func (w *watch) run(ctx context.Context, gate chan struct{}) {
 // configure prepares the informer. It refuses only once it was started.
 func (w *watch) configure(logger klog.Logger) {
 	_ = w.informer.SetTransform(dropManagedFields)
-	_ = w.informer.SetWatchErrorHandlerWithContext(w.watchFailed)
+	_ = w.informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
+		if known := w.failure.Load(); known == nil || !errors.Is(err, known.err) {
+			w.watchFailed(ctx, err)
+		}
+	})
 	registration, _ := w.informer.AddTypedEventHandler(cache.TypedResourceEventHandlerFuncs[*unstructured.Unstructured]{
 		AddFunc:    w.added,
 		UpdateFunc: w.updated,
@@ -180,7 +189,6 @@ func (w *watch) offerDifference(old, obj *unstructured.Unstructured) {
 
 // offer passes a change on if the watch-list wants it. The lock is held.
 func (w *watch) offer(event wire.Event, obj *unstructured.Unstructured) {
-	w.failure.Store(nil)
 	if !w.covers(obj) {
 		return
 	}
@@ -206,16 +214,24 @@ func maskOf(event wire.Event) watchlist.Events {
 	}
 }
 
-// watchFailed is called by the informer, which then waits longer and longer, up to 30 s, and tries again.
-func (w *watch) watchFailed(ctx context.Context, _ *cache.Reflector, err error) {
+// watchFailed is called for the informer, which then waits longer and longer, up to 30 s, and tries again.
+func (w *watch) watchFailed(ctx context.Context, err error) {
 	logger := klog.FromContext(ctx)
 	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || errors.Is(err, io.EOF) {
 		logger.V(4).Info("Watch ended, starting it again", "reason", err.Error())
 		return
 	}
 	w.metrics.errors.WithLabelValues(watchlist.Format(w.resource), string(apierrors.ReasonForError(err))).Inc()
-	before := w.failure.Swap(&err)
-	if before == nil || apierrors.ReasonForError(*before) != apierrors.ReasonForError(err) {
+	before, now := w.failure.Load(), time.Now()
+	next := &failure{err: err, since: now}
+	if asked := w.asked.Load(); asked != nil {
+		next.since = *asked
+	}
+	if !before.over(now) {
+		next.since = before.since
+	}
+	w.failure.Store(next)
+	if before.over(now) || apierrors.ReasonForError(before.err) != apierrors.ReasonForError(err) {
 		logger.Info("Kind cannot be watched, will keep trying", "reason", err.Error())
 	} else {
 		logger.V(4).Info("Kind still cannot be watched", "reason", err.Error())
@@ -238,16 +254,20 @@ const (
 )
 
 func (w *watch) state() (state, error) {
-	failure := w.failure.Load()
+	failure, now, listed := w.failure.Load(), time.Now(), cache.IsDone(w.synced)
 	switch {
-	case cache.IsDone(w.synced):
-		return synced, nil
-	case failure == nil:
+	case failure.over(now) && !listed:
 		return pending, errors.New("waiting for its first list")
-	case isRefused(*failure):
-		return refused, *failure
+	case failure.over(now) && w.unanswered(now) >= outagePatience:
+		return pending, errors.New("the API server does not answer")
+	case failure.over(now):
+		return synced, nil
+	case isRefused(failure.err):
+		return refused, failure.err
+	case listed && now.Sub(failure.since) < outagePatience:
+		return synced, nil
 	default:
-		return pending, *failure
+		return pending, failure.err
 	}
 }
 

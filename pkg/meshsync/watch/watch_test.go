@@ -138,7 +138,7 @@ func TestStates(t *testing.T) {
 			w, _ := newTestWatch(watchlist.AllEvents)
 			w.configure(klog.FromContext(t.Context()))
 			for _, err := range test.errs {
-				w.watchFailed(t.Context(), nil, err)
+				w.watchFailed(t.Context(), err)
 			}
 			if got, _ := w.state(); got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)

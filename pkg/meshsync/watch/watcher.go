@@ -21,6 +21,8 @@ const (
 	// rediscoverInterval is how often the API server is asked what it serves when nothing points to a change. After a change it is
 	// asked again in growing steps from settle up to this: a kind is served some time after its definition was written.
 	rediscoverInterval = 2 * time.Minute
+	// retryInterval is the most between two questions while there is no answer.
+	retryInterval = 10 * time.Second
 )
 
 // Options of a Watcher.
@@ -47,7 +49,8 @@ type Watcher struct {
 	list      *watchlist.List // the last that could be read
 	listErr   error           // why there is no newer one
 	looked    bool            // the watches were started at least once
-	lookErr   error           // why they could not be
+	lookErr   error           // why they could not be, or not the last time
+	errSince  time.Time       // when that began
 	wasMissed map[schema.GroupVersionResource]string
 }
 
@@ -86,8 +89,11 @@ func (w *Watcher) Run(ctx context.Context) {
 				timer.Reset(delay)
 			}
 		case <-timer.C:
-			w.look(ctx)
-			delay = min(2*delay, rediscoverInterval)
+			longest := rediscoverInterval
+			if !w.look(ctx) {
+				longest = retryInterval
+			}
+			delay = min(2*delay, longest)
 			timer.Reset(delay)
 		}
 	}
@@ -117,18 +123,19 @@ func (w *Watcher) setList(ctx context.Context, list watchlist.List, err error) {
 	}
 }
 
-// look compares what is wanted with what is served and runs the watches for it.
-func (w *Watcher) look(ctx context.Context) {
+// look compares what is wanted with what is served and runs the watches for it. It returns false when the API server has not said
+// what it serves.
+func (w *Watcher) look(ctx context.Context) bool {
 	w.mu.Lock()
 	list := w.list
 	w.mu.Unlock()
 	if list == nil {
-		return
+		return true
 	}
 	served, unknown, err := discover(ctx, w.options.Discovery)
 	if err != nil {
 		w.setLooked(ctx, err)
-		return
+		return false
 	}
 	for gv, err := range unknown {
 		klog.FromContext(ctx).V(2).Info("Group is not answered for at the moment", "groupVersion", gv, "reason", err.Error())
@@ -137,6 +144,7 @@ func (w *Watcher) look(ctx context.Context) {
 	w.set.apply(ctx, want, unknown)
 	w.reportMissing(ctx, missing)
 	w.setLooked(ctx, nil)
+	return true
 }
 
 func (w *Watcher) setLooked(ctx context.Context, err error) {
@@ -144,6 +152,9 @@ func (w *Watcher) setLooked(ctx context.Context, err error) {
 	defer w.mu.Unlock()
 	if err != nil && ctx.Err() == nil && (w.lookErr == nil || w.lookErr.Error() != err.Error()) {
 		klog.FromContext(ctx).Error(err, "The API server does not say what it serves, will retry")
+	}
+	if w.lookErr == nil {
+		w.errSince = time.Now()
 	}
 	w.lookErr = err
 	w.looked = w.looked || err == nil
@@ -165,7 +176,7 @@ func (w *Watcher) reportMissing(ctx context.Context, missing []Missing) {
 // Ready returns nil while all that can be watched has been seen, and otherwise why not.
 func (w *Watcher) Ready() error {
 	w.mu.Lock()
-	list, listErr, looked, lookErr := w.list, w.listErr, w.looked, w.lookErr
+	list, listErr, looked, lookErr, errSince := w.list, w.listErr, w.looked, w.lookErr, w.errSince
 	w.mu.Unlock()
 	switch {
 	case list == nil && listErr != nil:
@@ -174,6 +185,8 @@ func (w *Watcher) Ready() error {
 		return errors.New("the watch-list has not been read yet")
 	case !looked:
 		return lookErr
+	case lookErr != nil && time.Since(errSince) >= outagePatience:
+		return errors.Join(lookErr, w.set.ready())
 	default:
 		return w.set.ready()
 	}
