@@ -165,11 +165,15 @@ func startOperator(t *testing.T, namespace string, mods ...func(*Options)) (stop
 	return stop
 }
 
+// patience is what everything here gets done in. Most takes milliseconds; but Kubernetes' garbage collector looks only every half
+// minute for new CRDs, and collects what their resources owned only then.
+const patience = 90 * time.Second
+
 // eventually waits until check has nothing to complain of.
 func eventually(t *testing.T, what string, check func(context.Context) error) {
 	t.Helper()
 	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
 		last = check(ctx)
 		return last == nil, nil
 	})
