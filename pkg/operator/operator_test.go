@@ -1,7 +1,6 @@
 package operator
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,277 +10,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/klog/v2"
 
 	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 	"meshery.io/operator/test/controlplane"
 )
-
-// server is the control plane that all tests of this package share, each in a namespace of its own.
-var server struct {
-	admin    clients
-	config   *rest.Config
-	auditLog string
-}
-
-func TestMain(m *testing.M) {
-	code, err := runWithServer(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func runWithServer(m *testing.M) (int, error) {
-	ctx := context.Background()
-	plane, err := controlplane.Start(ctx, controlplane.Options{Audit: true})
-	if err != nil {
-		return 1, err
-	}
-	defer plane.Stop()
-	kubectl, err := controlplane.Binary(ctx, "kubectl")
-	if err != nil {
-		return 1, err
-	}
-	// The roles and the CRDs are the ones that users install.
-	for _, manifest := range []string{"00-namespace", "10-crd-brokers", "11-crd-meshsyncs", "20-operator-rbac", "21-meshsync-rbac"} {
-		apply := exec.Command(kubectl, "--kubeconfig", plane.Kubeconfig, "apply", "-f", "../../manifests/"+manifest+".yaml")
-		if out, err := apply.CombinedOutput(); err != nil {
-			return 1, fmt.Errorf("%s: %w\n%s", manifest, err, out)
-		}
-	}
-	wait := exec.Command(kubectl, "--kubeconfig", plane.Kubeconfig, "wait", "--for=condition=Established", "crd/brokers.meshery.io", "crd/meshsyncs.meshery.io")
-	if out, err := wait.CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("CRDs: %w\n%s", err, out)
-	}
-	server.config, err = clientcmd.BuildConfigFromFlags("", plane.Kubeconfig)
-	if err != nil {
-		return 1, err
-	}
-	unlimited := rest.CopyConfig(server.config)
-	unlimited.QPS = -1
-	if server.admin, err = newClients(unlimited); err != nil {
-		return 1, err
-	}
-	server.auditLog = plane.AuditLog
-	return m.Run(), nil
-}
-
-// newNamespace makes a namespace with the roles that manifests/ gives the operator, bound to an account of its own.
-func newNamespace(t *testing.T) string {
-	t.Helper()
-	namespace, err := server.admin.kube.CoreV1().Namespaces().Create(t.Context(),
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "op-"}}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := namespace.Name
-	account := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: name, Name: meshery.OperatorName}}
-	bind := func(role rbacv1.RoleRef) *rbacv1.RoleBinding {
-		return &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{GenerateName: "op-"}, RoleRef: role, Subjects: account}
-	}
-	rbac := server.admin.kube.RbacV1()
-	election, err := rbac.Roles(meshery.Namespace).Get(t.Context(), "meshery-operator-leader-election", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, create := range []func() error{
-		func() error {
-			role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: election.Name}, Rules: election.Rules}
-			_, err := rbac.Roles(name).Create(t.Context(), role, metav1.CreateOptions{})
-			return err
-		},
-		func() error {
-			_, err := rbac.RoleBindings(name).Create(t.Context(), bind(rbacv1.RoleRef{Kind: "Role", Name: election.Name}), metav1.CreateOptions{})
-			return err
-		},
-		func() error {
-			_, err := rbac.RoleBindings(name).Create(t.Context(), bind(rbacv1.RoleRef{Kind: "ClusterRole", Name: "meshery-operator-namespaced"}), metav1.CreateOptions{})
-			return err
-		},
-		func() error {
-			_, err := rbac.ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
-				ObjectMeta: metav1.ObjectMeta{GenerateName: "op-"},
-				RoleRef:    rbacv1.RoleRef{Kind: "ClusterRole", Name: "meshery-operator"}, Subjects: account,
-			}, metav1.CreateOptions{})
-			return err
-		},
-	} {
-		if err := create(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return name
-}
-
-func operatorUser(namespace string) string {
-	return "system:serviceaccount:" + namespace + ":" + meshery.OperatorName
-}
-
-// startOperator runs an operator for a namespace, with the permissions of manifests/ and no others. The returned function
-// stops it and waits.
-func startOperator(t *testing.T, namespace string, mods ...func(*Options)) (stop func()) {
-	t.Helper()
-	options := DefaultOptions()
-	options.Namespace = namespace
-	options.MetricsAddr, options.HealthAddr = "0", "0"
-	for _, mod := range mods {
-		mod(&options)
-	}
-	config := rest.CopyConfig(server.config)
-	config.Impersonate.UserName = operatorUser(namespace)
-	ctx, cancel := context.WithCancel(klog.NewContext(context.Background(), klog.Background().WithValues("test", t.Name())))
-	done := make(chan error, 1)
-	go func() { done <- Run(ctx, config, options) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("operator: %v", err)
-			}
-		case <-time.After(20 * time.Second):
-			t.Error("the operator does not stop")
-		}
-	}
-	t.Cleanup(stop)
-	return stop
-}
-
-// patience is what everything here gets done in. Most takes milliseconds; but Kubernetes' garbage collector looks only every half
-// minute for new CRDs, and collects what their resources owned only then.
-const patience = 90 * time.Second
-
-// eventually waits until check has nothing to complain of.
-func eventually(t *testing.T, what string, check func(context.Context) error) {
-	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		last = check(ctx)
-		return last == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("%s: %v", what, last)
-	}
-}
-
-func createBroker(t *testing.T, namespace string) *v1alpha1.Broker {
-	t.Helper()
-	broker := &v1alpha1.Broker{ObjectMeta: metav1.ObjectMeta{Name: meshery.BrokerName}}
-	created, err := server.admin.meshery.MesheryV1alpha1().Brokers(namespace).Create(t.Context(), broker, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return created
-}
-
-func createMeshSync(t *testing.T, namespace string) *v1alpha1.MeshSync {
-	t.Helper()
-	meshSync := &v1alpha1.MeshSync{ObjectMeta: metav1.ObjectMeta{Name: meshery.MeshSyncName}}
-	created, err := server.admin.meshery.MesheryV1alpha1().MeshSyncs(namespace).Create(t.Context(), meshSync, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return created
-}
-
-func wantReady(t *testing.T, conditions func(context.Context) ([]metav1.Condition, error), status metav1.ConditionStatus, reason string) metav1.Condition {
-	t.Helper()
-	var found metav1.Condition
-	eventually(t, fmt.Sprintf("Ready=%s %s", status, reason), func(ctx context.Context) error {
-		all, err := conditions(ctx)
-		if err != nil {
-			return err
-		}
-		got := meta.FindStatusCondition(all, v1alpha1.ConditionReady)
-		if got == nil || got.Status != status || got.Reason != reason {
-			return fmt.Errorf("conditions are %+v", all)
-		}
-		found = *got
-		return nil
-	})
-	return found
-}
-
-func brokerConditions(namespace string) func(context.Context) ([]metav1.Condition, error) {
-	return func(ctx context.Context) ([]metav1.Condition, error) {
-		broker, err := server.admin.meshery.MesheryV1alpha1().Brokers(namespace).Get(ctx, meshery.BrokerName, metav1.GetOptions{})
-		if err != nil {
-			return nil, err
-		}
-		return broker.Status.Conditions, nil
-	}
-}
-
-func meshSyncConditions(namespace string) func(context.Context) ([]metav1.Condition, error) {
-	return func(ctx context.Context) ([]metav1.Condition, error) {
-		meshSync, err := server.admin.meshery.MesheryV1alpha1().MeshSyncs(namespace).Get(ctx, meshery.MeshSyncName, metav1.GetOptions{})
-		if err != nil {
-			return nil, err
-		}
-		return meshSync.Status.Conditions, nil
-	}
-}
-
-// playKubelet reports the Broker's first pod as ready: this control plane has no node to run it.
-func playKubelet(t *testing.T, namespace string) {
-	t.Helper()
-	running := []byte(`{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}`)
-	eventually(t, "the Broker's pod is reported ready", func(ctx context.Context) error {
-		_, err := server.admin.kube.CoreV1().Pods(namespace).Patch(ctx, meshery.BrokerName+"-0", types.StrategicMergePatchType, running, metav1.PatchOptions{}, "status")
-		return err
-	})
-}
-
-// mutations counts what one operator has written so far, as the API server saw it. Its lease does not count.
-func mutations(t *testing.T, namespace string) []string {
-	t.Helper()
-	file, err := os.Open(server.auditLog)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	var found []string
-	lines := bufio.NewScanner(file)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var event struct {
-			Stage, Verb, RequestURI string
-			ImpersonatedUser        struct{ Username string }
-		}
-		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
-			continue // the line that is being written
-		}
-		switch event.Verb {
-		case "get", "list", "watch":
-			continue
-		}
-		if event.Stage == "ResponseComplete" && event.ImpersonatedUser.Username == operatorUser(namespace) && !strings.Contains(event.RequestURI, "/leases/") {
-			found = append(found, event.Verb+" "+event.RequestURI)
-		}
-	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return found
-}
 
 func TestBrokerAndMeshSyncComeUp(t *testing.T) {
 	t.Parallel()
@@ -376,11 +114,7 @@ func TestASecondSyncWritesNothing(t *testing.T) {
 
 func TestChangesByHandAreUndone(t *testing.T) {
 	t.Parallel()
-	namespace := newNamespace(t)
-	createBroker(t, namespace)
-	createMeshSync(t, namespace)
-	startOperator(t, namespace)
-	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
+	namespace := startInstallation(t)
 
 	core, apps := server.admin.kube.CoreV1(), server.admin.kube.AppsV1()
 	hostile := []byte(`{"spec":{"selector":{"app":"somebody-else"}}}`)
@@ -489,11 +223,7 @@ func TestANewTokenRollsBrokerAndAgent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			namespace := newNamespace(t)
-			createBroker(t, namespace)
-			createMeshSync(t, namespace)
-			startOperator(t, namespace)
-			wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
+			namespace := startInstallation(t)
 			brokerBefore, agentBefore, err := secretHashes(t.Context(), namespace)
 			if err != nil {
 				t.Fatal(err)
@@ -571,11 +301,7 @@ func TestAChangeIsNeverReadyBeforeItRolledOut(t *testing.T) {
 // The existing operator, or somebody, may have left values in fields that ours sets only sometimes.
 func TestStatusAndWatchListHoldNothingOfOthers(t *testing.T) {
 	t.Parallel()
-	namespace := newNamespace(t)
-	createBroker(t, namespace)
-	createMeshSync(t, namespace)
-	startOperator(t, namespace)
-	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
+	namespace := startInstallation(t)
 
 	brokers, configMaps := server.admin.meshery.MesheryV1alpha1().Brokers(namespace), server.admin.kube.CoreV1().ConfigMaps(namespace)
 	if _, err := brokers.Patch(t.Context(), meshery.BrokerName, types.MergePatchType,
@@ -602,11 +328,7 @@ func TestStatusAndWatchListHoldNothingOfOthers(t *testing.T) {
 // Meshery Server applies these to the agent's Deployment with a field manager of its own, and both list keys to the MeshSync.
 func TestWhatMesheryServerAppliesSurvives(t *testing.T) {
 	t.Parallel()
-	namespace := newNamespace(t)
-	createBroker(t, namespace)
-	createMeshSync(t, namespace)
-	startOperator(t, namespace)
-	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
+	namespace := startInstallation(t)
 
 	asServer := metav1.PatchOptions{FieldManager: "meshery-server", Force: new(true)}
 	deployment := `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"meshery-meshsync"},"spec":{"template":{
@@ -657,11 +379,7 @@ func TestWhatMesheryServerAppliesSurvives(t *testing.T) {
 // A watch-list that cannot be read leaves the last good one in force; entries that cannot be used are named.
 func TestABadWatchListIsSaidAndNotFollowed(t *testing.T) {
 	t.Parallel()
-	namespace := newNamespace(t)
-	createBroker(t, namespace)
-	createMeshSync(t, namespace)
-	startOperator(t, namespace)
-	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
+	namespace := startInstallation(t)
 
 	set := func(whitelist string) {
 		patch, _ := json.Marshal(map[string]any{"spec": map[string]any{"watch-list": map[string]any{"data": map[string]any{"whitelist": whitelist}}}})
