@@ -100,23 +100,24 @@ func (l List) Equal(other List) bool {
 		maps.Equal(l.selected, other.selected) && maps.Equal(l.removed, other.removed)
 }
 
-// Default is the list that is used when none is given.
+// Default is the list that is used when none is given: every event of these kinds.
 func Default() List {
 	list := List{selected: map[schema.GroupVersionResource]Events{}}
-	for _, text := range []string{
-		"namespaces.v1.", "nodes.v1.", "pods.v1.", "services.v1.", "endpoints.v1.", "configmaps.v1.", "secrets.v1.",
-		"persistentvolumes.v1.", "persistentvolumeclaims.v1.", "replicationcontrollers.v1.",
-		"deployments.v1.apps", "statefulsets.v1.apps", "daemonsets.v1.apps", "replicasets.v1.apps", "cronjobs.v1.batch",
-		"ingresses.v1.networking.k8s.io", "endpointslices.v1.discovery.k8s.io",
-		"storageclasses.v1.storage.k8s.io", "volumeattachments.v1.storage.k8s.io",
-		"clusterroles.v1.rbac.authorization.k8s.io", "apiservices.v1.apiregistration.k8s.io",
-		"grafanas.v1beta1.grafana.integreatly.org", "prometheuses.v1.monitoring.coreos.com",
-	} {
-		resource, hint := parseResource(text)
-		if hint != "" {
-			panic("watchlist: default entry " + text + ": " + hint) // a typo above; every test would meet it
+	add := func(group, version string, resources ...string) {
+		for _, resource := range resources {
+			list.selected[schema.GroupVersionResource{Group: group, Version: version, Resource: resource}] = AllEvents
 		}
-		list.selected[resource] = AllEvents
 	}
+	add("", "v1", "namespaces", "nodes", "pods", "services", "endpoints", "configmaps", "secrets", "persistentvolumes",
+		"persistentvolumeclaims", "replicationcontrollers")
+	add("apps", "v1", "deployments", "statefulsets", "daemonsets", "replicasets")
+	add("batch", "v1", "cronjobs")
+	add("networking.k8s.io", "v1", "ingresses")
+	add("discovery.k8s.io", "v1", "endpointslices")
+	add("storage.k8s.io", "v1", "storageclasses", "volumeattachments")
+	add("rbac.authorization.k8s.io", "v1", "clusterroles")
+	add("apiregistration.k8s.io", "v1", "apiservices")
+	add("grafana.integreatly.org", "v1beta1", "grafanas")
+	add("monitoring.coreos.com", "v1", "prometheuses")
 	return list
 }
