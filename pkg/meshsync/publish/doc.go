@@ -8,6 +8,8 @@
 //	pace.go     how fast
 //	metrics.go  what is counted
 //
+// A change is encoded when its turn has come, not when it was seen: what collapses before that is never encoded at all.
+//
 // Guarantees:
 //   - Order: messages of one object are never reordered; one batch is in flight at a time. Across objects no order is promised.
 //   - At least once: a change is owed until the broker has confirmed it. What is not confirmed is sent again.
