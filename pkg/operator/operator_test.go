@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -545,5 +546,52 @@ func TestNATSAcceptsTheConfiguration(t *testing.T) {
 				t.Errorf("size %d, token %s: %v\n%s", size, token, err, out)
 			}
 		}
+	}
+}
+
+// Not parallel: an operator that serves every namespace would do the work of the other tests' operators.
+func TestFurtherNamespacesAreServedWhenAsked(t *testing.T) {
+	rbac := server.admin.kube.RbacV1()
+	role := rbacv1.RoleRef{Kind: "ClusterRole", Name: "meshery-operator-namespaced"}
+	for name, test := range map[string]struct {
+		watch func(own, further string) []string
+		grant func(t *testing.T, further string, account rbacv1.Subject)
+	}{
+		"named": {
+			func(own, further string) []string { return []string{own, further} },
+			func(t *testing.T, further string, account rbacv1.Subject) {
+				binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{GenerateName: "op-"}, RoleRef: role, Subjects: []rbacv1.Subject{account}}
+				if _, err := rbac.RoleBindings(further).Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			},
+		},
+		"all": {
+			func(string, string) []string { return []string{"*"} },
+			func(t *testing.T, _ string, account rbacv1.Subject) {
+				binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{GenerateName: "op-"}, RoleRef: role, Subjects: []rbacv1.Subject{account}}
+				if _, err := rbac.ClusterRoleBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			own, further, unasked := newNamespace(t), newNamespace(t), newNamespace(t)
+			test.grant(t, further, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: own, Name: meshery.OperatorName})
+			createBroker(t, unasked)
+			createBroker(t, further)
+			createMeshSync(t, further)
+			stop := startOperator(t, own, func(o *Options) { o.WatchNamespaces = test.watch(own, further) })
+			wantReady(t, brokerConditions(further), metav1.ConditionFalse, v1alpha1.ReasonBrokerPodsNotReady)
+			wantReady(t, meshSyncConditions(further), metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
+			if name == "all" {
+				wantReady(t, brokerConditions(unasked), metav1.ConditionFalse, v1alpha1.ReasonBrokerPodsNotReady)
+			}
+			stop()
+			if conditions, err := brokerConditions(unasked)(t.Context()); err != nil || name == "named" && len(conditions) > 0 {
+				t.Errorf("a namespace that is not served: %+v, %v", conditions, err)
+			}
+		})
 	}
 }
