@@ -20,6 +20,8 @@ kube::codegen::gen_openapi \
 	--output-dir pkg/generated/openapi \
 	--output-pkg "$module/pkg/generated/openapi" \
 	--output-model-name-file zz_generated.model_name.go \
+	--extra-pkgs k8s.io/api/core/v1 \
+	--extra-pkgs k8s.io/apimachinery/pkg/api/resource \
 	--report-filename hack/openapi-violations.list \
 	--update-report \
 	--boilerplate "$boilerplate" \

@@ -38,7 +38,7 @@ func (c *brokerController) sync(ctx context.Context, key cache.ObjectName) (time
 	secrets, secretErr := c.createSecrets(ctx, broker)
 	live, applyErr := c.apply(ctx, broker.Namespace, controlledBy(broker), brokerObjects(broker, secrets, c.options))
 	applyErr = errors.Join(secretErr, applyErr)
-	if err := c.writeStatus(ctx, broker, brokerStatus(broker, live, applyErr, c.options)); err != nil {
+	if err := c.writeStatus(ctx, broker, brokerStatus(broker, live, caches.podsOf(key.Namespace, brokerSelector(broker)), applyErr, c.options)); err != nil {
 		return 0, err
 	}
 	return retry(applyErr)
@@ -69,7 +69,8 @@ func (c *brokerController) createSecret(ctx context.Context, broker *v1alpha1.Br
 		// Also one of an earlier Broker of this name: it is about to go.
 		return nil, &foreignError{kind: "Secret", name: want.name, owner: ownerOf(live)}
 	case err == nil && len(live.Data[want.key]) == 0:
-		return nil, fmt.Errorf("secret %s has no key %q: add it, or delete the Secret to have one generated", want.name, want.key)
+		return nil, &unavailable{v1alpha1.ReasonSecretInvalid,
+			fmt.Sprintf("Secret %s has no key %q: add it, or delete the Secret to have one generated", want.name, want.key)}
 	case err == nil:
 		return live, nil
 	case !apierrors.IsNotFound(err):
@@ -96,5 +97,5 @@ func (c *brokerController) writeStatus(ctx context.Context, broker *v1alpha1.Bro
 		WithConditions(applyConditions(want.Conditions)...))
 	_, err := c.clients.meshery.MesheryV1alpha1().Brokers(broker.Namespace).
 		ApplyStatus(ctx, status, metav1.ApplyOptions{FieldManager: c.manager, Force: true})
-	return c.wroteStatus(ctx, "Broker", want.Conditions[0], err)
+	return c.wroteStatus(ctx, "Broker", broker, broker.Status.Conditions, want.Conditions, err)
 }

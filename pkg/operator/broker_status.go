@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"fmt"
 	"net"
 	"strconv"
 
@@ -12,15 +13,21 @@ import (
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 )
 
-// brokerStatus says where clients connect and whether they can. live is what there is of the Broker's objects, applyErr what
-// kept the others from being as wanted.
-func brokerStatus(broker *v1alpha1.Broker, live []metav1.Object, applyErr error, options *Options) v1alpha1.BrokerStatus {
+// brokerStatus says where clients connect and whether they can. live is what there is of the Broker's objects, pods are its
+// pods, and applyErr is what kept anything from being as wanted.
+func brokerStatus(broker *v1alpha1.Broker, live []metav1.Object, pods []*corev1.Pod, applyErr error, options *Options) v1alpha1.BrokerStatus {
+	rollout := statefulSetRollout(broker, find[*appsv1.StatefulSet](live, broker.Name))
+	troubles := append(findingsOf(applyErr), podTroubles(pods)...)
+	external, externalCondition := externalEndpoint(broker, find[*corev1.Service](live, broker.Name))
 	return v1alpha1.BrokerStatus{
-		Endpoint: v1alpha1.BrokerEndpoint{
-			Internal: internalEndpoint(broker, options),
-			External: externalEndpoint(broker, find[*corev1.Service](live, broker.Name)),
+		Endpoint: v1alpha1.BrokerEndpoint{Internal: internalEndpoint(broker, options), External: external},
+		Conditions: []metav1.Condition{
+			brokerReady(broker, rollout, findingsOf(applyErr), troubles),
+			rollout.progressing(broker, "NATS servers"),
+			degraded(broker, troubles),
+			warning(broker, brokerWarnings(broker)),
+			externalCondition,
 		},
-		Conditions: []metav1.Condition{brokerReady(broker, find[*appsv1.StatefulSet](live, broker.Name), applyErr)},
 	}
 }
 
@@ -29,43 +36,61 @@ func internalEndpoint(broker *v1alpha1.Broker, options *Options) string {
 	return hostPort(broker.Name+"."+broker.Namespace+".svc."+options.ClusterDomain, meshery.PortClient)
 }
 
-// externalEndpoint is the override, else the load balancer's address, else empty.
-func externalEndpoint(broker *v1alpha1.Broker, service *corev1.Service) string {
+// externalEndpoint is where clients outside the cluster connect, and the condition that says which rule chose it, or why
+// there is none.
+func externalEndpoint(broker *v1alpha1.Broker, service *corev1.Service) (string, metav1.Condition) {
+	say := func(status metav1.ConditionStatus, reason, message string) metav1.Condition {
+		return condition(broker, v1alpha1.ConditionExternalEndpoint, status, reason, message)
+	}
 	if override := broker.Spec.Service.ExternalEndpointOverride; override != "" {
-		return override
+		return override, say(metav1.ConditionTrue, v1alpha1.ReasonOverride, "spec.service.externalEndpointOverride")
 	}
-	if service == nil || service.Spec.Type != corev1.ServiceTypeLoadBalancer {
-		return ""
+	if brokerServiceType(broker) != corev1.ServiceTypeLoadBalancer {
+		return "", say(metav1.ConditionFalse, v1alpha1.ReasonInClusterOnly, "A Service of this type has no address outside the cluster")
 	}
-	for _, ingress := range service.Status.LoadBalancer.Ingress {
-		if ingress.IP != "" {
-			return hostPort(ingress.IP, meshery.PortClient)
+	if service != nil && service.Spec.Type == corev1.ServiceTypeLoadBalancer {
+		for _, ingress := range service.Status.LoadBalancer.Ingress {
+			for _, address := range []string{ingress.IP, ingress.Hostname} {
+				if address != "" {
+					return hostPort(address, meshery.PortClient), say(metav1.ConditionTrue, v1alpha1.ReasonLoadBalancer, "The load balancer's address")
+				}
+			}
 		}
-		if ingress.Hostname != "" {
-			return hostPort(ingress.Hostname, meshery.PortClient)
-		}
 	}
-	return ""
+	return "", say(metav1.ConditionFalse, v1alpha1.ReasonLoadBalancerPending, "No load balancer has given the Service an address yet")
 }
 
 func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
 
-func brokerReady(broker *v1alpha1.Broker, statefulSet *appsv1.StatefulSet, applyErr error) metav1.Condition {
-	switch {
-	case applyErr != nil:
-		return notApplied(broker, applyErr)
-	case statefulSet == nil:
-		return ready(broker, metav1.ConditionFalse, v1alpha1.ReasonBrokerPodsNotReady, "The StatefulSet does not exist yet")
+func statefulSetRollout(broker *v1alpha1.Broker, statefulSet *appsv1.StatefulSet) rollout {
+	if statefulSet == nil {
+		return rollout{want: broker.Spec.Size}
 	}
-	rollout := rollout{
+	return rollout{
 		observed: statefulSet.Status.ObservedGeneration >= statefulSet.Generation,
 		want:     broker.Spec.Size,
 		pods:     statefulSet.Status.Replicas,
 		updated:  statefulSet.Status.UpdatedReplicas,
 		ready:    statefulSet.Status.ReadyReplicas,
 	}
-	if !rollout.done() {
-		return ready(broker, metav1.ConditionFalse, v1alpha1.ReasonBrokerPodsNotReady, rollout.describe("NATS servers"))
+}
+
+func brokerReady(broker *v1alpha1.Broker, rollout rollout, notAsWanted, troubles []finding) metav1.Condition {
+	switch {
+	case len(notAsWanted) > 0:
+		return notApplied(broker, notAsWanted)
+	case !rollout.done():
+		return ready(broker, metav1.ConditionFalse, v1alpha1.ReasonBrokerPodsNotReady, withTroubles(rollout.describe("NATS servers"), troubles))
+	default:
+		return ready(broker, metav1.ConditionTrue, v1alpha1.ReasonBrokerDeployed, "Broker is running")
 	}
-	return ready(broker, metav1.ConditionTrue, v1alpha1.ReasonBrokerDeployed, "Broker is running")
+}
+
+func brokerWarnings(broker *v1alpha1.Broker) []finding {
+	var findings []finding
+	if size := broker.Spec.Size; size%2 == 0 {
+		findings = append(findings, finding{v1alpha1.ReasonEvenSize, fmt.Sprintf(
+			"%d NATS servers need %d to agree and so survive no more failures than %d would: use an odd spec.size", size, size/2+1, size-1)})
+	}
+	return findings
 }

@@ -6,6 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	appslisters "k8s.io/client-go/listers/apps/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	policylisters "k8s.io/client-go/listers/policy/v1"
 	rbaclisters "k8s.io/client-go/listers/rbac/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/metadata/metadatainformer"
@@ -47,7 +49,8 @@ type caches struct {
 }
 
 // namespaceCache is what the operator watches in one served namespace. All but the custom resources are only those that carry the
-// operator's label.
+// operator's label. Of Secrets that do not, only names and versions are watched, to notice that one changed that a custom
+// resource names.
 type namespaceCache struct {
 	brokers         meshlisters.BrokerLister
 	meshSyncs       meshlisters.MeshSyncLister
@@ -59,6 +62,14 @@ type namespaceCache struct {
 	roleBindings    rbaclisters.RoleBindingLister
 	statefulSets    appslisters.StatefulSetLister
 	deployments     appslisters.DeploymentLister
+	disruptions     policylisters.PodDisruptionBudgetLister
+	pods            corelisters.PodLister
+}
+
+// podsOf are the pods with the labels of a workload's selector, in one namespace.
+func (c *namespaceCache) podsOf(namespace string, selector map[string]string) []*corev1.Pod {
+	pods, _ := c.pods.Pods(namespace).List(labels.SelectorFromSet(selector)) // a cache's List cannot fail
+	return pods
 }
 
 type informerFactory interface {
@@ -104,17 +115,25 @@ func ownedOnly(options *metav1.ListOptions) {
 	options.LabelSelector = labels.SelectorFromSet(labels.Set{meshery.LabelManagedBy: meshery.OperatorName}).String()
 }
 
+func notOwned(options *metav1.ListOptions) {
+	options.LabelSelector = meshery.LabelManagedBy + "!=" + meshery.OperatorName
+}
+
 func (c *caches) watchNamespace(clients clients, namespace string, e *enqueuer) {
 	custom := meshinformers.NewSharedInformerFactoryWithOptions(clients.meshery, 0, meshinformers.WithNamespace(namespace))
 	owned := informers.NewSharedInformerFactoryWithOptions(clients.kube, 0,
 		informers.WithNamespace(namespace), informers.WithTweakListOptions(ownedOnly))
 	c.factories = append(c.factories, custom, owned)
+	secrets := metadatainformer.NewFilteredMetadataInformer(clients.metadata, corev1.SchemeGroupVersion.WithResource("secrets"), namespace, 0,
+		cache.Indexers{}, notOwned).Informer()
+	c.informers = append(c.informers, secrets)
+	on(e, cache.NewTypedSharedIndexInformer[*metav1.PartialObjectMetadata](secrets), e.usersSecret)
 
-	meshery := custom.Meshery().V1alpha1()
-	core, apps, rbac := owned.Core().V1(), owned.Apps().V1(), owned.Rbac().V1()
+	resources := custom.Meshery().V1alpha1()
+	core, apps, rbac, policy := owned.Core().V1(), owned.Apps().V1(), owned.Rbac().V1(), owned.Policy().V1()
 	c.namespaces[namespace] = &namespaceCache{
-		brokers:         meshery.Brokers().Lister(),
-		meshSyncs:       meshery.MeshSyncs().Lister(),
+		brokers:         resources.Brokers().Lister(),
+		meshSyncs:       resources.MeshSyncs().Lister(),
 		configMaps:      core.ConfigMaps().Lister(),
 		secrets:         core.Secrets().Lister(),
 		services:        core.Services().Lister(),
@@ -123,16 +142,20 @@ func (c *caches) watchNamespace(clients clients, namespace string, e *enqueuer) 
 		roleBindings:    rbac.RoleBindings().Lister(),
 		statefulSets:    apps.StatefulSets().Lister(),
 		deployments:     apps.Deployments().Lister(),
+		disruptions:     policy.PodDisruptionBudgets().Lister(),
+		pods:            core.Pods().Lister(),
 	}
 
-	on(e, meshery.Brokers().TypedInformer(), e.broker)
-	on(e, meshery.MeshSyncs().TypedInformer(), e.meshSync)
+	on(e, resources.Brokers().TypedInformer(), e.broker)
+	on(e, resources.MeshSyncs().TypedInformer(), e.meshSync)
 	on(e, core.ConfigMaps().TypedInformer(), owner[*corev1.ConfigMap](e))
 	on(e, core.Secrets().TypedInformer(), owner[*corev1.Secret](e))
 	on(e, core.Services().TypedInformer(), owner[*corev1.Service](e))
 	on(e, core.ServiceAccounts().TypedInformer(), owner[*corev1.ServiceAccount](e))
 	on(e, rbac.Roles().TypedInformer(), owner[*rbacv1.Role](e))
 	on(e, rbac.RoleBindings().TypedInformer(), owner[*rbacv1.RoleBinding](e))
+	on(e, policy.PodDisruptionBudgets().TypedInformer(), owner[*policyv1.PodDisruptionBudget](e))
+	on(e, core.Pods().TypedInformer(), e.pod)
 	on(e, apps.StatefulSets().TypedInformer(), owner[*appsv1.StatefulSet](e))
 	on(e, apps.Deployments().TypedInformer(), owner[*appsv1.Deployment](e))
 }

@@ -3,6 +3,7 @@ package operator
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -12,10 +13,10 @@ import (
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 )
 
-// ready is a Ready condition without its transition time, which keepTransitionTimes fills in.
-func ready(observed metav1.Object, status metav1.ConditionStatus, reason, message string) metav1.Condition {
+// condition is one without its transition time, which keepTransitionTimes fills in.
+func condition(observed metav1.Object, kind string, status metav1.ConditionStatus, reason, message string) metav1.Condition {
 	return metav1.Condition{
-		Type:               v1alpha1.ConditionReady,
+		Type:               kind,
 		Status:             status,
 		ObservedGeneration: observed.GetGeneration(),
 		Reason:             reason,
@@ -23,14 +24,60 @@ func ready(observed metav1.Object, status metav1.ConditionStatus, reason, messag
 	}
 }
 
-// notApplied says why the objects are not as wanted.
-func notApplied(observed metav1.Object, applyErr error) metav1.Condition {
-	reason := v1alpha1.ReasonApplyFailed
-	if _, ok := errors.AsType[*foreignError](applyErr); ok {
-		reason = v1alpha1.ReasonConflict
-	}
-	return ready(observed, metav1.ConditionFalse, reason, applyErr.Error())
+func ready(observed metav1.Object, status metav1.ConditionStatus, reason, message string) metav1.Condition {
+	return condition(observed, v1alpha1.ConditionReady, status, reason, message)
 }
+
+// finding is something to say of a resource, and its reason in a condition.
+type finding struct{ reason, message string }
+
+// complaint is a condition that is true while there are findings: under the reason of the first, with the messages of all.
+func complaint(observed metav1.Object, kind string, findings []finding, none finding) metav1.Condition {
+	if len(findings) == 0 {
+		return condition(observed, kind, metav1.ConditionFalse, none.reason, none.message)
+	}
+	messages := make([]string, 0, len(findings))
+	for _, finding := range findings {
+		messages = append(messages, finding.message)
+	}
+	return condition(observed, kind, metav1.ConditionTrue, findings[0].reason, strings.Join(messages, "; "))
+}
+
+func degraded(observed metav1.Object, findings []finding) metav1.Condition {
+	return complaint(observed, v1alpha1.ConditionDegraded, findings, finding{v1alpha1.ReasonAsExpected, "Everything is as the spec asks"})
+}
+
+func warning(observed metav1.Object, findings []finding) metav1.Condition {
+	return complaint(observed, v1alpha1.ConditionWarning, findings, finding{v1alpha1.ReasonNoWarnings, "There is nothing to warn of"})
+}
+
+// findingsOf says why objects are not as wanted, each under its reason.
+func findingsOf(err error) []finding {
+	var findings []finding
+	for _, err := range flatten(err) {
+		reason := v1alpha1.ReasonApplyFailed
+		if _, ok := errors.AsType[*foreignError](err); ok {
+			reason = v1alpha1.ReasonConflict
+		}
+		if waiting, ok := errors.AsType[*unavailable](err); ok {
+			reason = waiting.reason
+		}
+		findings = append(findings, finding{reason, err.Error()})
+	}
+	return findings
+}
+
+// notApplied is a Ready condition that says why the objects are not as wanted.
+func notApplied(observed metav1.Object, findings []finding) metav1.Condition {
+	because := complaint(observed, "", findings, finding{})
+	return ready(observed, metav1.ConditionFalse, because.Reason, because.Message)
+}
+
+// unavailable says why a resource cannot be as wanted now, and under which reason. An event ends it: the worker need not try
+// again.
+type unavailable struct{ reason, message string }
+
+func (e *unavailable) Error() string { return e.message }
 
 // rollout is how far a workload's pods are.
 type rollout struct {
@@ -40,6 +87,14 @@ type rollout struct {
 
 func (r rollout) done() bool {
 	return r.observed && r.pods == r.want && r.updated == r.want && r.ready == r.want
+}
+
+// progressing says whether pods are being started or replaced.
+func (r rollout) progressing(observed metav1.Object, what string) metav1.Condition {
+	if r.done() {
+		return condition(observed, v1alpha1.ConditionProgressing, metav1.ConditionFalse, v1alpha1.ReasonRolloutComplete, "All pods are as wanted")
+	}
+	return condition(observed, v1alpha1.ConditionProgressing, metav1.ConditionTrue, v1alpha1.ReasonRollingOut, r.describe(what))
 }
 
 func (r rollout) describe(what string) string {

@@ -68,7 +68,7 @@ func TestExternalEndpoint(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			broker := newBroker(func(b *v1alpha1.Broker) { b.Spec.Service.ExternalEndpointOverride = test.override })
-			if got := externalEndpoint(broker, test.service); got != test.want {
+			if got, _ := externalEndpoint(broker, test.service); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
@@ -101,7 +101,8 @@ func TestBrokerReady(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := brokerReady(newBroker(), test.statefulSet, test.applyErr)
+			broker := newBroker()
+			got := brokerReady(broker, statefulSetRollout(broker, test.statefulSet), findingsOf(test.applyErr), nil)
 			if got.Status != test.status || got.Reason != test.reason || got.ObservedGeneration != 3 || got.Message == "" {
 				t.Errorf("got %+v, want %s %s of generation 3 with a message", got, test.status, test.reason)
 			}

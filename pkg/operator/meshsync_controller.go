@@ -42,7 +42,7 @@ func (c *meshSyncController) sync(ctx context.Context, key cache.ObjectName) (ti
 	listErr := checkWatchList(meshSync)
 	live, applyErr := c.apply(ctx, key.Namespace, controlledBy(meshSync), meshSyncObjects(meshSync, broker, listErr == nil, c.options))
 	applyErr = errors.Join(brokerErr, listErr, applyErr, c.applyClusterScoped(ctx, meshSync))
-	if err := c.writeStatus(ctx, meshSync, meshSyncStatus(meshSync, broker, live, applyErr)); err != nil {
+	if err := c.writeStatus(ctx, meshSync, meshSyncStatus(meshSync, broker, live, caches.podsOf(key.Namespace, meshSyncSelector(meshSync)), applyErr)); err != nil {
 		return 0, err
 	}
 	return retry(applyErr)
@@ -56,7 +56,7 @@ func (c *meshSyncController) target(ctx context.Context, meshSync *v1alpha1.Mesh
 		return customTarget(meshSync.Spec.Broker.Custom.URL)
 	}
 	if name.Namespace != meshSync.Namespace {
-		return target{}, &unavailable{v1alpha1.ReasonBrokerInOtherNamespace, fmt.Sprintf(
+		return target{}, &unavailable{v1alpha1.ReasonNamespaceNotServed, fmt.Sprintf(
 			"Broker %s lives in another namespace, where its token cannot be used: name one in %s, or use spec.broker.custom", name, meshSync.Namespace)}
 	}
 	broker, err := c.caches.in(name.Namespace).brokers.Brokers(name.Namespace).Get(name.Name)
@@ -112,5 +112,5 @@ func (c *meshSyncController) writeStatus(ctx context.Context, meshSync *v1alpha1
 	_, err := c.clients.meshery.MesheryV1alpha1().MeshSyncs(meshSync.Namespace).ApplyStatus(ctx,
 		mesheryac.MeshSync(meshSync.Name, meshSync.Namespace).WithStatus(status),
 		metav1.ApplyOptions{FieldManager: c.manager, Force: true})
-	return c.wroteStatus(ctx, "MeshSync", want.Conditions[0], err)
+	return c.wroteStatus(ctx, "MeshSync", meshSync, present.Conditions, want.Conditions, err)
 }

@@ -1,57 +1,62 @@
 package operator
 
 import (
-	"errors"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 	"meshery.io/operator/pkg/watchlist"
 )
 
-// unavailable says why a MeshSync cannot have an agent now, and under which reason.
-type unavailable struct {
-	reason, message string
-}
-
-func (e *unavailable) Error() string { return e.message }
-
-// meshSyncStatus says where the agent publishes to and whether it does. live is what there is of the MeshSync's objects, applyErr
-// what kept the others from being as wanted, an unavailable included.
-func meshSyncStatus(meshSync *v1alpha1.MeshSync, broker target, live []metav1.Object, applyErr error) v1alpha1.MeshSyncStatus {
+// meshSyncStatus says where the agent publishes to and whether it does. live is what there is of the MeshSync's objects, pods are
+// its pods, and applyErr is what kept anything from being as wanted.
+func meshSyncStatus(meshSync *v1alpha1.MeshSync, broker target, live []metav1.Object, pods []*corev1.Pod, applyErr error) v1alpha1.MeshSyncStatus {
+	rollout := deploymentRollout(meshSync, find[*appsv1.Deployment](live, meshSync.Name))
+	troubles := append(findingsOf(applyErr), podTroubles(pods)...)
 	return v1alpha1.MeshSyncStatus{
 		PublishingTo: broker.address,
-		Conditions:   []metav1.Condition{meshSyncReady(meshSync, find[*appsv1.Deployment](live, meshSync.Name), applyErr)},
+		Conditions: []metav1.Condition{
+			meshSyncReady(meshSync, rollout, findingsOf(applyErr), troubles),
+			rollout.progressing(meshSync, "agents"),
+			degraded(meshSync, troubles),
+			warning(meshSync, meshSyncWarnings(meshSync)),
+		},
 	}
 }
 
-func meshSyncReady(meshSync *v1alpha1.MeshSync, deployment *appsv1.Deployment, applyErr error) metav1.Condition {
-	var missing *unavailable
-	switch {
-	case errors.As(applyErr, &missing):
-		return ready(meshSync, metav1.ConditionFalse, missing.reason, missing.message)
-	case applyErr != nil:
-		return notApplied(meshSync, applyErr)
-	case deployment == nil:
-		return ready(meshSync, metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady, "The Deployment does not exist yet")
+func deploymentRollout(meshSync *v1alpha1.MeshSync, deployment *appsv1.Deployment) rollout {
+	if deployment == nil {
+		return rollout{want: meshSync.Spec.Size}
 	}
-	rollout := rollout{
+	return rollout{
 		observed: deployment.Status.ObservedGeneration >= deployment.Generation,
 		want:     meshSync.Spec.Size,
 		pods:     deployment.Status.Replicas,
 		updated:  deployment.Status.UpdatedReplicas,
 		ready:    deployment.Status.AvailableReplicas,
 	}
-	if !rollout.done() {
-		return ready(meshSync, metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady, rollout.describe("agents"))
+}
+
+func meshSyncReady(meshSync *v1alpha1.MeshSync, rollout rollout, notAsWanted, troubles []finding) metav1.Condition {
+	switch {
+	case len(notAsWanted) > 0:
+		return notApplied(meshSync, notAsWanted)
+	case !rollout.done():
+		return ready(meshSync, metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady, withTroubles(rollout.describe("agents"), troubles))
+	default:
+		return ready(meshSync, metav1.ConditionTrue, v1alpha1.ReasonMeshSyncDeployed, "MeshSync is publishing")
 	}
-	message := "MeshSync is publishing"
+}
+
+func meshSyncWarnings(meshSync *v1alpha1.MeshSync) []finding {
+	var findings []finding
 	if problems := watchListProblems(meshSync); len(problems) > 0 {
-		message += "; the watch-list has entries that are skipped: " + strings.Join(problems, "; ")
+		findings = append(findings, finding{v1alpha1.ReasonWatchListEntries, "The watch-list has entries that are skipped: " + strings.Join(problems, "; ")})
 	}
-	return ready(meshSync, metav1.ConditionTrue, v1alpha1.ReasonMeshSyncDeployed, message)
+	return findings
 }
 
 // checkWatchList refuses a watch-list that cannot be read at all: the agent keeps the last good one.

@@ -12,10 +12,12 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 
 	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/generated/clientset/versioned"
+	"meshery.io/operator/pkg/generated/clientset/versioned/scheme"
 	"meshery.io/operator/pkg/telemetry"
 )
 
@@ -126,8 +128,14 @@ func (o *operator) lead(ctx context.Context) error {
 	o.setReady(nil)
 	logger.Info("Reconciling", "namespaces", o.options.servedNamespaces(), "version", telemetry.Version())
 
-	broker := &brokerController{o.applier(caches, brokerManager), o.options, metav1.Now}
-	meshSync := &meshSyncController{o.applier(caches, meshSyncManager), o.options, metav1.Now}
+	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: o.clients.kube.EventsV1()})
+	defer broadcaster.Shutdown()
+	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
+		return fmt.Errorf("set up Events: %w", err)
+	}
+	recorder := broadcaster.NewRecorder(scheme.Scheme, meshery.OperatorName)
+	broker := &brokerController{o.applier(caches, brokerManager, recorder), o.options, metav1.Now}
+	meshSync := &meshSyncController{o.applier(caches, meshSyncManager, recorder), o.options, metav1.Now}
 	var group errgroup.Group
 	run := func(kind string, queue queue, sync syncFunc) {
 		w := &worker{kind: kind, queue: queue, sync: sync, metrics: o.metrics}
@@ -141,8 +149,8 @@ func (o *operator) lead(ctx context.Context) error {
 	return nil
 }
 
-func (o *operator) applier(caches *caches, manager string) applier {
-	return applier{clients: o.clients, caches: caches, manager: manager, metrics: o.metrics}
+func (o *operator) applier(caches *caches, manager string, recorder events.EventRecorder) applier {
+	return applier{clients: o.clients, caches: caches, manager: manager, metrics: o.metrics, recorder: recorder}
 }
 
 // ignoreEnd drops an error that only says that ctx ended.

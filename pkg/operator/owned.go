@@ -10,13 +10,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	appsac "k8s.io/client-go/applyconfigurations/apps/v1"
 	coreac "k8s.io/client-go/applyconfigurations/core/v1"
 	metaac "k8s.io/client-go/applyconfigurations/meta/v1"
+	policyac "k8s.io/client-go/applyconfigurations/policy/v1"
 	rbacac "k8s.io/client-go/applyconfigurations/rbac/v1"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 
 	"meshery.io/operator/pkg/apis/meshery"
@@ -84,6 +88,8 @@ type applier struct {
 	caches  *caches
 	manager string // the controller's field manager
 	metrics *metrics
+	// recorder writes Events.
+	recorder events.EventRecorder
 }
 
 // apply writes every object that is not as wanted, in order, and goes on after an error: one refused object must not keep the
@@ -129,6 +135,11 @@ func (a *applier) applyOne(ctx context.Context, namespace string, owned func(met
 		return ensure(ctx, a, owned, "StatefulSet", *want.Name, want, c.statefulSets.StatefulSets(namespace), apps.StatefulSets(namespace), appsac.ExtractStatefulSet)
 	case *appsac.DeploymentApplyConfiguration:
 		return ensure(ctx, a, owned, "Deployment", *want.Name, want, c.deployments.Deployments(namespace), apps.Deployments(namespace), appsac.ExtractDeployment)
+	case *coreac.SecretApplyConfiguration:
+		return ensure(ctx, a, owned, "Secret", *want.Name, want, c.secrets.Secrets(namespace), core.Secrets(namespace), coreac.ExtractSecret)
+	case *policyac.PodDisruptionBudgetApplyConfiguration:
+		disruptions := a.clients.kube.PolicyV1().PodDisruptionBudgets(namespace)
+		return ensure(ctx, a, owned, "PodDisruptionBudget", *want.Name, want, c.disruptions.PodDisruptionBudgets(namespace), disruptions, policyac.ExtractPodDisruptionBudget)
 	case *rbacac.RoleApplyConfiguration:
 		return ensure(ctx, a, owned, "Role", *want.Name, want, c.roles.Roles(namespace), rbac.Roles(namespace), rbacac.ExtractRole)
 	case *rbacac.RoleBindingApplyConfiguration:
@@ -207,8 +218,8 @@ func (a *applier) secret(ctx context.Context, name cache.ObjectName) (*corev1.Se
 	return a.clients.kube.CoreV1().Secrets(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
 }
 
-// wroteStatus counts and logs a status write. A resource that went meanwhile needs none.
-func (a *applier) wroteStatus(ctx context.Context, kind string, ready metav1.Condition, err error) error {
+// wroteStatus counts, logs and announces a status write. A resource that went meanwhile needs none.
+func (a *applier) wroteStatus(ctx context.Context, kind string, regarding runtime.Object, before, after []metav1.Condition, err error) error {
 	if ignoreNotFound(err) == nil {
 		err = nil
 	}
@@ -216,7 +227,10 @@ func (a *applier) wroteStatus(ctx context.Context, kind string, ready metav1.Con
 	if err != nil {
 		return fmt.Errorf("apply status: %w", err)
 	}
-	klog.FromContext(ctx).V(2).Info("Wrote status", "ready", ready.Status, "reason", ready.Reason)
+	announce(a.recorder, regarding, before, after)
+	if ready := meta.FindStatusCondition(after, v1alpha1.ConditionReady); ready != nil {
+		klog.FromContext(ctx).V(2).Info("Wrote status", "ready", ready.Status, "reason", ready.Reason)
+	}
 	return nil
 }
 

@@ -22,24 +22,36 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &mesheryv1alpha1.BrokerApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BrokerEndpoint"):
 		return &mesheryv1alpha1.BrokerEndpointApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BrokerJetStream"):
+		return &mesheryv1alpha1.BrokerJetStreamApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BrokerService"):
 		return &mesheryv1alpha1.BrokerServiceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BrokerSpec"):
 		return &mesheryv1alpha1.BrokerSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BrokerStatus"):
 		return &mesheryv1alpha1.BrokerStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BrokerStorage"):
+		return &mesheryv1alpha1.BrokerStorageApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BrokerTLS"):
+		return &mesheryv1alpha1.BrokerTLSApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CustomBroker"):
 		return &mesheryv1alpha1.CustomBrokerApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MeshSync"):
 		return &mesheryv1alpha1.MeshSyncApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MeshSyncBroker"):
 		return &mesheryv1alpha1.MeshSyncBrokerApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MeshSyncSessions"):
+		return &mesheryv1alpha1.MeshSyncSessionsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MeshSyncSpec"):
 		return &mesheryv1alpha1.MeshSyncSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MeshSyncStatus"):
 		return &mesheryv1alpha1.MeshSyncStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NativeBroker"):
 		return &mesheryv1alpha1.NativeBrokerApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PodSettings"):
+		return &mesheryv1alpha1.PodSettingsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SecretReference"):
+		return &mesheryv1alpha1.SecretReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("WatchList"):
 		return &mesheryv1alpha1.WatchListApplyConfiguration{}
 

@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -52,6 +53,67 @@ type BrokerSpec struct {
 	// +optional
 	// +kubebuilder:default={}
 	Service BrokerService `json:"service,omitempty"`
+
+	// jetstream lets the broker keep messages: the last state of every object, for consumers that come late. It is on unless
+	// it is turned off.
+	// +optional
+	// +kubebuilder:default={}
+	JetStream BrokerJetStream `json:"jetstream,omitempty"`
+
+	// tls makes clients connect by TLS. Without it they connect in clear, with the token.
+	// +optional
+	TLS *BrokerTLS `json:"tls,omitempty"`
+
+	PodSettings `json:",inline"`
+}
+
+// BrokerJetStream says whether and where the broker keeps messages.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.maxStorage) || quantity(string(self.maxStorage)).isGreaterThan(quantity('0'))",message="maxStorage must be more than 0"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxStorage) || !has(self.storage) || quantity(string(self.maxStorage)).compareTo(quantity(string(self.storage.size))) <= 0",message="maxStorage must not be more than storage.size: it is kept on that volume"
+type BrokerJetStream struct {
+	// enabled turns JetStream on. Default: true.
+	// +optional
+	// +kubebuilder:default=true
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// maxStorage is the most that each server keeps. Default: nine tenths of storage.size, or 1Gi without storage.
+	// +optional
+	MaxStorage *resource.Quantity `json:"maxStorage,omitempty"`
+
+	// storage is a volume for each server. Without it messages live as long as the server's pod, which is enough for MeshSync: it
+	// publishes again what a new server lacks. It cannot be changed once the servers exist; a condition then says what to do.
+	// +optional
+	Storage *BrokerStorage `json:"storage,omitempty"`
+}
+
+// BrokerStorage is a volume for each server of a broker.
+type BrokerStorage struct {
+	// size of the volume.
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).isGreaterThan(quantity('0'))",message="size must be more than 0"
+	Size resource.Quantity `json:"size"`
+
+	// storageClassName of the volume. Default: the cluster's default class.
+	// +optional
+	StorageClassName *string `json:"storageClassName,omitempty"`
+
+	// retain keeps the volumes when the Broker is deleted or shrinks. By default they go with it.
+	// +optional
+	Retain bool `json:"retain,omitempty"`
+}
+
+// BrokerTLS says what the broker shows to its clients.
+type BrokerTLS struct {
+	// secretName is a Secret of type kubernetes.io/tls in the Broker's namespace. If the certificate's authority is not a public
+	// one, the Secret has it as ca.crt, and MeshSync trusts it. The certificate must name what clients connect to: at least
+	// <name>.<namespace>.svc.<cluster domain>, the Broker's internal endpoint.
+	// +kubebuilder:validation:MinLength=1
+	SecretName string `json:"secretName"`
+}
+
+// EnabledJetStream repeats the schema's default for a Broker that was stored before there was one.
+func (s *BrokerSpec) EnabledJetStream() bool {
+	return s.JetStream.Enabled == nil || *s.JetStream.Enabled
 }
 
 // BrokerService describes the Service through which clients connect. Access always needs the broker's token.
@@ -92,7 +154,9 @@ type BrokerStatus struct {
 	// +optional
 	Endpoint BrokerEndpoint `json:"endpoint,omitempty"`
 
-	// conditions of the broker. Ready is true while every wanted NATS server accepts clients.
+	// conditions of the broker: Ready while every wanted NATS server accepts clients, Progressing while a change rolls out,
+	// Degraded while something keeps the broker from being as the spec asks, Warning while something works but should be
+	// changed, ExternalEndpoint while there is an address for clients outside the cluster.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

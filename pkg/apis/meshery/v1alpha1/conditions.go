@@ -1,7 +1,24 @@
 package v1alpha1
 
-// ConditionReady is true while the resource does what its spec asks.
-const ConditionReady = "Ready"
+// Conditions of a Broker and of a MeshSync.
+const (
+	// ConditionReady is true while the resource does what its spec asks.
+	ConditionReady = "Ready"
+	// ConditionProgressing is true while a change of the spec, or of what the pods depend on, rolls out.
+	ConditionProgressing = "Progressing"
+	// ConditionDegraded is true while something keeps the resource from being as its spec asks that will not pass by itself, or
+	// that should not be there. The message says what to do.
+	ConditionDegraded = "Degraded"
+	// ConditionWarning is true while something works but should be changed. The message says what.
+	ConditionWarning = "Warning"
+)
+
+// ConditionExternalEndpoint of a Broker is true while there is an address for clients outside the cluster. Its reason says which
+// rule chose it, or why there is none.
+const ConditionExternalEndpoint = "ExternalEndpoint"
+
+// ConditionForbidden of a MeshSync is true while its spec asks for more than the ceiling ClusterRole lets agents read.
+const ConditionForbidden = "Forbidden"
 
 // Reasons of a Broker's Ready condition.
 const (
@@ -11,7 +28,7 @@ const (
 	ReasonBrokerPodsNotReady = "BrokerPodsNotReady"
 )
 
-// Reasons of a MeshSync's Ready condition.
+// Reasons of a MeshSync's Ready condition. All but the first two are Degraded's too.
 const (
 	// ReasonMeshSyncDeployed: every wanted agent publishes.
 	ReasonMeshSyncDeployed = "MeshSyncDeployed"
@@ -19,21 +36,80 @@ const (
 	ReasonMeshSyncPodsNotReady = "MeshSyncPodsNotReady"
 	// ReasonBrokerNotFound: the Broker that the MeshSync names does not exist.
 	ReasonBrokerNotFound = "BrokerNotFound"
-	// ReasonBrokerNotReady: the Broker that the MeshSync names is not Ready.
+	// ReasonBrokerNotReady: the Broker that the MeshSync names has no endpoint or no token yet.
 	ReasonBrokerNotReady = "BrokerNotReady"
-	// ReasonBrokerInOtherNamespace: the Broker that the MeshSync names lives in another namespace, whose token an agent
-	// cannot read.
-	ReasonBrokerInOtherNamespace = "BrokerInOtherNamespace"
+	// ReasonNamespaceNotServed: the Broker that the MeshSync names lives in a namespace that the operator does not serve.
+	ReasonNamespaceNotServed = "NamespaceNotServed"
 	// ReasonBrokerURLInvalid: spec.broker.custom.url is not a URL.
 	ReasonBrokerURLInvalid = "BrokerURLInvalid"
 	// ReasonWatchListInvalid: the watch-list is not what the agent can follow.
 	ReasonWatchListInvalid = "WatchListInvalid"
 )
 
-// Reasons of either's Ready condition.
+// Reasons of either's Ready and Degraded conditions.
 const (
 	// ReasonConflict: an object of the wanted name belongs to somebody else.
 	ReasonConflict = "Conflict"
 	// ReasonApplyFailed: the API server refused an object.
 	ReasonApplyFailed = "ApplyFailed"
+	// ReasonSecretInvalid: a Secret that the spec names, or that the operator found, does not exist or lacks a key.
+	ReasonSecretInvalid = "SecretInvalid"
+	// ReasonPodsFailing: pods cannot be scheduled, pull their image or stay up.
+	ReasonPodsFailing = "PodsFailing"
+	// ReasonStorageImmutable: the volumes of existing servers cannot be changed as the spec asks.
+	ReasonStorageImmutable = "StorageImmutable"
+	// ReasonAsExpected: there is nothing to complain of.
+	ReasonAsExpected = "AsExpected"
+)
+
+// Reasons of the Progressing condition.
+const (
+	// ReasonRollingOut: pods are being started or replaced.
+	ReasonRollingOut = "RollingOut"
+	// ReasonResizing: the number of NATS servers changes. What JetStream holds is lost by that, and published again by MeshSync.
+	ReasonResizing = "Resizing"
+	// ReasonRolloutComplete: all pods are as wanted.
+	ReasonRolloutComplete = "RolloutComplete"
+)
+
+// Reasons of the Warning condition.
+const (
+	// ReasonEvenSize: an even number of NATS servers survives no more failures than one server less.
+	ReasonEvenSize = "EvenSize"
+	// ReasonPrivateCA: the broker's certificate is signed by an authority that Meshery Server does not know.
+	ReasonPrivateCA = "PrivateCA"
+	// ReasonEarlierBroker: the NATS servers of the Kubebuilder operator still run beside ours.
+	ReasonEarlierBroker = "EarlierBroker"
+	// ReasonVersionReplaced: spec.version names a release of the existing agent; the operator's own image runs instead.
+	ReasonVersionReplaced = "VersionReplaced"
+	// ReasonDeprecatedField: the spec uses a field that has another name now.
+	ReasonDeprecatedField = "DeprecatedField"
+	// ReasonWatchListEntries: some entries of the watch-list are skipped.
+	ReasonWatchListEntries = "WatchListEntries"
+	// ReasonNoWarnings: there is nothing to warn of.
+	ReasonNoWarnings = "NoWarnings"
+)
+
+// Reasons of the ExternalEndpoint condition.
+const (
+	// ReasonOverride: spec.service.externalEndpointOverride.
+	ReasonOverride = "Override"
+	// ReasonLoadBalancer: the address that the load balancer was given.
+	ReasonLoadBalancer = "LoadBalancer"
+	// ReasonNodePort: a node's address and the Service's node port.
+	ReasonNodePort = "NodePort"
+	// ReasonLoadBalancerPending: nobody has given the Service an address yet.
+	ReasonLoadBalancerPending = "LoadBalancerPending"
+	// ReasonNodeAddressUnknown: no node is ready, or the operator may not list nodes.
+	ReasonNodeAddressUnknown = "NodeAddressUnknown"
+	// ReasonInClusterOnly: a Service of type ClusterIP ends inside the cluster.
+	ReasonInClusterOnly = "InClusterOnly"
+)
+
+// Reasons of the Forbidden condition.
+const (
+	// ReasonCeiling: the ceiling ClusterRole does not include all that the spec asks for.
+	ReasonCeiling = "Ceiling"
+	// ReasonWithinCeiling: the agent may read all that the spec asks for.
+	ReasonWithinCeiling = "WithinCeiling"
 )

@@ -54,12 +54,36 @@ type MeshSyncSpec struct {
 	// +optional
 	WatchList WatchList `json:"watch-list,omitempty"`
 
+	// informer_config is what older documents call watch-list. It is used where watch-list says nothing.
+	//
+	// Deprecated: use watch-list.
+	// +optional
+	InformerConfig *WatchList `json:"informer_config,omitempty"`
+
+	// sessions lets Meshery Server look into pods through the agent. All are off unless turned on, and need the ceiling
+	// ClusterRole to name pods/log and pods/exec.
+	// +optional
+	Sessions MeshSyncSessions `json:"sessions,omitempty"`
+
 	// verbosity of the agent's log: 0 for lifecycle and loss, 2 adds changes made, 4 every sync, 5 every event. From 8 on the
 	// Kubernetes client would log what the API server answers, Secrets included; so 7 is the most.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=7
 	Verbosity *int32 `json:"verbosity,omitempty"`
+
+	PodSettings `json:",inline"`
+}
+
+// MeshSyncSessions are ways into the cluster.
+type MeshSyncSessions struct {
+	// logs lets the agent read the logs of pods.
+	// +optional
+	Logs bool `json:"logs,omitempty"`
+
+	// exec lets the agent run a shell in containers.
+	// +optional
+	Exec bool `json:"exec,omitempty"`
 }
 
 // MeshSyncBroker names the broker to publish to.
@@ -81,19 +105,33 @@ type NativeBroker struct {
 	// +optional
 	Name string `json:"name,omitempty"`
 
-	// namespace of the Broker. Empty means the MeshSync's own, and no other can be used yet: the agent could not read the
-	// token there.
+	// namespace of the Broker. Empty means the MeshSync's own. The operator must serve any other, and keeps a copy of the
+	// broker's token in the MeshSync's.
 	// +optional
 	Namespace string `json:"namespace,omitempty"`
 }
 
 // CustomBroker is a NATS server that no Broker describes.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.secretRef) || (has(self.url) && size(self.url) > 0)",message="secretRef needs url"
 type CustomBroker struct {
 	// url of the server, for example nats://nats.example.com:4222. A password here can be read by whoever may read the
-	// MeshSync.
+	// MeshSync: use secretRef.
 	// +optional
 	// +kubebuilder:validation:Pattern=`^$|^(nats|tls|ws|wss)://\S+$|^[^\s/]+(:[0-9]{1,5})?$`
 	URL string `json:"url,omitempty"`
+
+	// secretRef names a Secret in the MeshSync's namespace with what the server asks for: token, or username and password,
+	// and ca.crt where its certificate is not signed by a public authority. It wins over what stands in url.
+	// +optional
+	SecretRef *SecretReference `json:"secretRef,omitempty"`
+}
+
+// SecretReference names a Secret in the same namespace.
+type SecretReference struct {
+	// name of the Secret.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
 }
 
 // WatchList has the shape of a ConfigMap, because the existing tools write one. Only data is read.
@@ -134,8 +172,9 @@ type MeshSyncStatus struct {
 	// +optional
 	PublishingTo string `json:"publishing-to,omitempty"`
 
-	// conditions of the MeshSync. Ready is true while the wanted agents run, are connected to the broker and have seen
-	// every watched kind once.
+	// conditions of the MeshSync: Ready while the wanted agents run, are connected to the broker and have seen every watched
+	// kind once, Progressing while a change rolls out, Degraded while something keeps it from being as the spec asks, Warning
+	// while something works but should be changed, Forbidden while the watch-list names more than agents may read.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -18,6 +18,11 @@ func (in BrokerEndpoint) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in BrokerJetStream) OpenAPIModelName() string {
+	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.BrokerJetStream"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in BrokerList) OpenAPIModelName() string {
 	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.BrokerList"
 }
@@ -35,6 +40,16 @@ func (in BrokerSpec) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in BrokerStatus) OpenAPIModelName() string {
 	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.BrokerStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in BrokerStorage) OpenAPIModelName() string {
+	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.BrokerStorage"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in BrokerTLS) OpenAPIModelName() string {
+	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.BrokerTLS"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
@@ -58,6 +73,11 @@ func (in MeshSyncList) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in MeshSyncSessions) OpenAPIModelName() string {
+	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncSessions"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in MeshSyncSpec) OpenAPIModelName() string {
 	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncSpec"
 }
@@ -70,6 +90,16 @@ func (in MeshSyncStatus) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in NativeBroker) OpenAPIModelName() string {
 	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.NativeBroker"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in PodSettings) OpenAPIModelName() string {
+	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.PodSettings"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SecretReference) OpenAPIModelName() string {
+	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.SecretReference"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.

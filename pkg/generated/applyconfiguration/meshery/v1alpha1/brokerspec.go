@@ -4,6 +4,10 @@
 
 package v1alpha1
 
+import (
+	v1 "k8s.io/api/core/v1"
+)
+
 // BrokerSpecApplyConfiguration represents a declarative configuration of the BrokerSpec type for use
 // with apply.
 //
@@ -15,6 +19,12 @@ type BrokerSpecApplyConfiguration struct {
 	Version *string `json:"version,omitempty"`
 	// service says how clients outside the cluster reach the broker.
 	Service *BrokerServiceApplyConfiguration `json:"service,omitempty"`
+	// jetstream lets the broker keep messages: the last state of every object, for consumers that come late. It is on unless
+	// it is turned off.
+	JetStream *BrokerJetStreamApplyConfiguration `json:"jetstream,omitempty"`
+	// tls makes clients connect by TLS. Without it they connect in clear, with the token.
+	TLS                           *BrokerTLSApplyConfiguration `json:"tls,omitempty"`
+	PodSettingsApplyConfiguration `json:""`
 }
 
 // BrokerSpecApplyConfiguration constructs a declarative configuration of the BrokerSpec type for use with
@@ -44,5 +54,79 @@ func (b *BrokerSpecApplyConfiguration) WithVersion(value string) *BrokerSpecAppl
 // If called multiple times, the Service field is set to the value of the last call.
 func (b *BrokerSpecApplyConfiguration) WithService(value *BrokerServiceApplyConfiguration) *BrokerSpecApplyConfiguration {
 	b.Service = value
+	return b
+}
+
+// WithJetStream sets the JetStream field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the JetStream field is set to the value of the last call.
+func (b *BrokerSpecApplyConfiguration) WithJetStream(value *BrokerJetStreamApplyConfiguration) *BrokerSpecApplyConfiguration {
+	b.JetStream = value
+	return b
+}
+
+// WithTLS sets the TLS field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TLS field is set to the value of the last call.
+func (b *BrokerSpecApplyConfiguration) WithTLS(value *BrokerTLSApplyConfiguration) *BrokerSpecApplyConfiguration {
+	b.TLS = value
+	return b
+}
+
+// WithResources sets the Resources field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Resources field is set to the value of the last call.
+func (b *BrokerSpecApplyConfiguration) WithResources(value v1.ResourceRequirements) *BrokerSpecApplyConfiguration {
+	b.PodSettingsApplyConfiguration.Resources = &value
+	return b
+}
+
+// WithNodeSelector puts the entries into the NodeSelector field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, the entries provided by each call will be put on the NodeSelector field,
+// overwriting an existing map entries in NodeSelector field with the same key.
+func (b *BrokerSpecApplyConfiguration) WithNodeSelector(entries map[string]string) *BrokerSpecApplyConfiguration {
+	if b.PodSettingsApplyConfiguration.NodeSelector == nil && len(entries) > 0 {
+		b.PodSettingsApplyConfiguration.NodeSelector = make(map[string]string, len(entries))
+	}
+	for k, v := range entries {
+		b.PodSettingsApplyConfiguration.NodeSelector[k] = v
+	}
+	return b
+}
+
+// WithTolerations adds the given value to the Tolerations field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Tolerations field.
+func (b *BrokerSpecApplyConfiguration) WithTolerations(values ...v1.Toleration) *BrokerSpecApplyConfiguration {
+	for i := range values {
+		b.PodSettingsApplyConfiguration.Tolerations = append(b.PodSettingsApplyConfiguration.Tolerations, values[i])
+	}
+	return b
+}
+
+// WithAffinity sets the Affinity field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Affinity field is set to the value of the last call.
+func (b *BrokerSpecApplyConfiguration) WithAffinity(value v1.Affinity) *BrokerSpecApplyConfiguration {
+	b.PodSettingsApplyConfiguration.Affinity = &value
+	return b
+}
+
+// WithImagePullSecrets adds the given value to the ImagePullSecrets field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the ImagePullSecrets field.
+func (b *BrokerSpecApplyConfiguration) WithImagePullSecrets(values ...v1.LocalObjectReference) *BrokerSpecApplyConfiguration {
+	for i := range values {
+		b.PodSettingsApplyConfiguration.ImagePullSecrets = append(b.PodSettingsApplyConfiguration.ImagePullSecrets, values[i])
+	}
+	return b
+}
+
+// WithPriorityClassName sets the PriorityClassName field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PriorityClassName field is set to the value of the last call.
+func (b *BrokerSpecApplyConfiguration) WithPriorityClassName(value string) *BrokerSpecApplyConfiguration {
+	b.PodSettingsApplyConfiguration.PriorityClassName = &value
 	return b
 }

@@ -15,7 +15,9 @@ import (
 type BrokerStatusApplyConfiguration struct {
 	// endpoint is where clients connect.
 	Endpoint *BrokerEndpointApplyConfiguration `json:"endpoint,omitempty"`
-	// conditions of the broker. Ready is true while every wanted NATS server accepts clients.
+	// conditions of the broker: Ready while every wanted NATS server accepts clients, Progressing while a change rolls out,
+	// Degraded while something keeps the broker from being as the spec asks, Warning while something works but should be
+	// changed, ExternalEndpoint while there is an address for clients outside the cluster.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 }
 

@@ -10,8 +10,11 @@ package v1alpha1
 // CustomBroker is a NATS server that no Broker describes.
 type CustomBrokerApplyConfiguration struct {
 	// url of the server, for example nats://nats.example.com:4222. A password here can be read by whoever may read the
-	// MeshSync.
+	// MeshSync: use secretRef.
 	URL *string `json:"url,omitempty"`
+	// secretRef names a Secret in the MeshSync's namespace with what the server asks for: token, or username and password,
+	// and ca.crt where its certificate is not signed by a public authority. It wins over what stands in url.
+	SecretRef *SecretReferenceApplyConfiguration `json:"secretRef,omitempty"`
 }
 
 // CustomBrokerApplyConfiguration constructs a declarative configuration of the CustomBroker type for use with
@@ -25,5 +28,13 @@ func CustomBroker() *CustomBrokerApplyConfiguration {
 // If called multiple times, the URL field is set to the value of the last call.
 func (b *CustomBrokerApplyConfiguration) WithURL(value string) *CustomBrokerApplyConfiguration {
 	b.URL = &value
+	return b
+}
+
+// WithSecretRef sets the SecretRef field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SecretRef field is set to the value of the last call.
+func (b *CustomBrokerApplyConfiguration) WithSecretRef(value *SecretReferenceApplyConfiguration) *CustomBrokerApplyConfiguration {
+	b.SecretRef = value
 	return b
 }

@@ -4,6 +4,10 @@
 
 package v1alpha1
 
+import (
+	v1 "k8s.io/api/core/v1"
+)
+
 // MeshSyncSpecApplyConfiguration represents a declarative configuration of the MeshSyncSpec type for use
 // with apply.
 //
@@ -18,9 +22,17 @@ type MeshSyncSpecApplyConfiguration struct {
 	Broker *MeshSyncBrokerApplyConfiguration `json:"broker,omitempty"`
 	// watch-list says which kinds of objects the agent watches. Without it, a default list is watched.
 	WatchList *WatchListApplyConfiguration `json:"watch-list,omitempty"`
+	// informer_config is what older documents call watch-list. It is used where watch-list says nothing.
+	//
+	// Deprecated: use watch-list.
+	InformerConfig *WatchListApplyConfiguration `json:"informer_config,omitempty"`
+	// sessions lets Meshery Server look into pods through the agent. All are off unless turned on, and need the ceiling
+	// ClusterRole to name pods/log and pods/exec.
+	Sessions *MeshSyncSessionsApplyConfiguration `json:"sessions,omitempty"`
 	// verbosity of the agent's log: 0 for lifecycle and loss, 2 adds changes made, 4 every sync, 5 every event. From 8 on the
 	// Kubernetes client would log what the API server answers, Secrets included; so 7 is the most.
-	Verbosity *int32 `json:"verbosity,omitempty"`
+	Verbosity                     *int32 `json:"verbosity,omitempty"`
+	PodSettingsApplyConfiguration `json:""`
 }
 
 // MeshSyncSpecApplyConfiguration constructs a declarative configuration of the MeshSyncSpec type for use with
@@ -61,10 +73,84 @@ func (b *MeshSyncSpecApplyConfiguration) WithWatchList(value *WatchListApplyConf
 	return b
 }
 
+// WithInformerConfig sets the InformerConfig field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the InformerConfig field is set to the value of the last call.
+func (b *MeshSyncSpecApplyConfiguration) WithInformerConfig(value *WatchListApplyConfiguration) *MeshSyncSpecApplyConfiguration {
+	b.InformerConfig = value
+	return b
+}
+
+// WithSessions sets the Sessions field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Sessions field is set to the value of the last call.
+func (b *MeshSyncSpecApplyConfiguration) WithSessions(value *MeshSyncSessionsApplyConfiguration) *MeshSyncSpecApplyConfiguration {
+	b.Sessions = value
+	return b
+}
+
 // WithVerbosity sets the Verbosity field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Verbosity field is set to the value of the last call.
 func (b *MeshSyncSpecApplyConfiguration) WithVerbosity(value int32) *MeshSyncSpecApplyConfiguration {
 	b.Verbosity = &value
+	return b
+}
+
+// WithResources sets the Resources field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Resources field is set to the value of the last call.
+func (b *MeshSyncSpecApplyConfiguration) WithResources(value v1.ResourceRequirements) *MeshSyncSpecApplyConfiguration {
+	b.PodSettingsApplyConfiguration.Resources = &value
+	return b
+}
+
+// WithNodeSelector puts the entries into the NodeSelector field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, the entries provided by each call will be put on the NodeSelector field,
+// overwriting an existing map entries in NodeSelector field with the same key.
+func (b *MeshSyncSpecApplyConfiguration) WithNodeSelector(entries map[string]string) *MeshSyncSpecApplyConfiguration {
+	if b.PodSettingsApplyConfiguration.NodeSelector == nil && len(entries) > 0 {
+		b.PodSettingsApplyConfiguration.NodeSelector = make(map[string]string, len(entries))
+	}
+	for k, v := range entries {
+		b.PodSettingsApplyConfiguration.NodeSelector[k] = v
+	}
+	return b
+}
+
+// WithTolerations adds the given value to the Tolerations field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Tolerations field.
+func (b *MeshSyncSpecApplyConfiguration) WithTolerations(values ...v1.Toleration) *MeshSyncSpecApplyConfiguration {
+	for i := range values {
+		b.PodSettingsApplyConfiguration.Tolerations = append(b.PodSettingsApplyConfiguration.Tolerations, values[i])
+	}
+	return b
+}
+
+// WithAffinity sets the Affinity field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Affinity field is set to the value of the last call.
+func (b *MeshSyncSpecApplyConfiguration) WithAffinity(value v1.Affinity) *MeshSyncSpecApplyConfiguration {
+	b.PodSettingsApplyConfiguration.Affinity = &value
+	return b
+}
+
+// WithImagePullSecrets adds the given value to the ImagePullSecrets field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the ImagePullSecrets field.
+func (b *MeshSyncSpecApplyConfiguration) WithImagePullSecrets(values ...v1.LocalObjectReference) *MeshSyncSpecApplyConfiguration {
+	for i := range values {
+		b.PodSettingsApplyConfiguration.ImagePullSecrets = append(b.PodSettingsApplyConfiguration.ImagePullSecrets, values[i])
+	}
+	return b
+}
+
+// WithPriorityClassName sets the PriorityClassName field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PriorityClassName field is set to the value of the last call.
+func (b *MeshSyncSpecApplyConfiguration) WithPriorityClassName(value string) *MeshSyncSpecApplyConfiguration {
+	b.PodSettingsApplyConfiguration.PriorityClassName = &value
 	return b
 }

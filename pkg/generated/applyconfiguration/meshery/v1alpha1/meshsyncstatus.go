@@ -15,8 +15,9 @@ import (
 type MeshSyncStatusApplyConfiguration struct {
 	// publishing-to is the broker in use, as host:port.
 	PublishingTo *string `json:"publishing-to,omitempty"`
-	// conditions of the MeshSync. Ready is true while the wanted agents run, are connected to the broker and have seen
-	// every watched kind once.
+	// conditions of the MeshSync: Ready while the wanted agents run, are connected to the broker and have seen every watched
+	// kind once, Progressing while a change rolls out, Degraded while something keeps it from being as the spec asks, Warning
+	// while something works but should be changed, Forbidden while the watch-list names more than agents may read.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 }
 

@@ -11,8 +11,8 @@ package v1alpha1
 type NativeBrokerApplyConfiguration struct {
 	// name of the Broker.
 	Name *string `json:"name,omitempty"`
-	// namespace of the Broker. Empty means the MeshSync's own, and no other can be used yet: the agent could not read the
-	// token there.
+	// namespace of the Broker. Empty means the MeshSync's own. The operator must serve any other, and keeps a copy of the
+	// broker's token in the MeshSync's.
 	Namespace *string `json:"namespace,omitempty"`
 }
 

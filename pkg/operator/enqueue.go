@@ -1,11 +1,15 @@
 package operator
 
 import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/cache"
 
+	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 )
 
@@ -78,6 +82,46 @@ func owner[T object](e *enqueuer) func(T) {
 			e.meshSyncs.Add(key)
 		}
 	}
+}
+
+// pod enqueues the custom resource that a pod works for: its labels say which, because its controller is a workload.
+func (e *enqueuer) pod(pod *corev1.Pod) {
+	key := cache.ObjectName{Namespace: pod.Namespace, Name: pod.Labels[meshery.LabelInstance]}
+	switch pod.Labels[meshery.LabelApp] {
+	case meshery.AppBroker:
+		e.brokers.Add(key)
+	case meshery.AppMeshSync:
+		e.meshSyncs.Add(key)
+	}
+}
+
+// usersSecret enqueues what a Secret that the operator did not make is for.
+func (e *enqueuer) usersSecret(secret *metav1.PartialObjectMetadata) {
+	cached := e.caches.in(secret.Namespace)
+	brokers, _ := cached.brokers.Brokers(secret.Namespace).List(labels.Everything()) // a cache's List of everything cannot fail
+	for _, broker := range brokers {
+		if slices.Contains(usersSecretsOfBroker(broker), secret.Name) {
+			e.broker(broker)
+		}
+	}
+	meshSyncs, _ := cached.meshSyncs.MeshSyncs(secret.Namespace).List(labels.Everything())
+	for _, meshSync := range meshSyncs {
+		if reference := meshSync.Spec.Broker.Custom.SecretRef; reference != nil && reference.Name == secret.Name {
+			e.meshSync(meshSync)
+		}
+	}
+}
+
+// usersSecretsOfBroker are the names under which a user may have made a Secret for a Broker.
+func usersSecretsOfBroker(broker *v1alpha1.Broker) []string {
+	var names []string
+	for _, secret := range brokerSecrets(broker) {
+		names = append(names, secret.name)
+	}
+	if broker.Spec.TLS != nil {
+		names = append(names, broker.Spec.TLS.SecretName)
+	}
+	return names
 }
 
 // clusterOwned enqueues the MeshSync that a cluster-scoped object was made for, which may be long gone.
