@@ -183,10 +183,10 @@ func meshSyncWatchList(meshSync *v1alpha1.MeshSync) *coreac.ConfigMapApplyConfig
 func meshSyncDeployment(meshSync *v1alpha1.MeshSync, broker target, options *Options) *appsac.DeploymentApplyConfiguration {
 	pod := coreac.PodTemplateSpec().
 		WithLabels(meshSyncLabels(meshSync)).
-		WithSpec(hardenedPod().
+		WithSpec(withSettings(hardenedPod().
 			WithServiceAccountName(meshSync.Name).
 			WithTerminationGracePeriodSeconds(60).
-			WithContainers(meshSyncContainer(meshSync, broker, options)))
+			WithContainers(meshSyncContainer(meshSync, broker, options)), meshSync.Spec.PodSettings))
 	if broker.tokenHash != "" {
 		pod.WithAnnotations(map[string]string{annotationSecretHash: broker.tokenHash})
 	}
