@@ -64,6 +64,7 @@ type namespaceCache struct {
 	deployments     appslisters.DeploymentLister
 	disruptions     policylisters.PodDisruptionBudgetLister
 	pods            corelisters.PodLister
+	earlierBrokers  cache.Indexer // metadata of the Kubebuilder operator's StatefulSet only
 }
 
 // podsOf are the pods with the labels of a workload's selector, in one namespace.
@@ -119,6 +120,12 @@ func notOwned(options *metav1.ListOptions) {
 	options.LabelSelector = meshery.LabelManagedBy + "!=" + meshery.OperatorName
 }
 
+func named(name string) func(*metav1.ListOptions) {
+	return func(options *metav1.ListOptions) {
+		options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
+	}
+}
+
 func (c *caches) watchNamespace(clients clients, namespace string, e *enqueuer) {
 	custom := meshinformers.NewSharedInformerFactoryWithOptions(clients.meshery, 0, meshinformers.WithNamespace(namespace))
 	owned := informers.NewSharedInformerFactoryWithOptions(clients.kube, 0,
@@ -128,6 +135,11 @@ func (c *caches) watchNamespace(clients clients, namespace string, e *enqueuer) 
 		cache.Indexers{}, notOwned).Informer()
 	c.informers = append(c.informers, secrets)
 	on(e, cache.NewTypedSharedIndexInformer[*metav1.PartialObjectMetadata](secrets), e.usersSecret)
+
+	earlierBrokers := metadatainformer.NewFilteredMetadataInformer(clients.metadata, appsv1.SchemeGroupVersion.WithResource("statefulsets"), namespace, 0,
+		cache.Indexers{}, named(earlierBroker)).Informer()
+	c.informers = append(c.informers, earlierBrokers)
+	on(e, cache.NewTypedSharedIndexInformer[*metav1.PartialObjectMetadata](earlierBrokers), owner[*metav1.PartialObjectMetadata](e))
 
 	resources := custom.Meshery().V1alpha1()
 	core, apps, rbac, policy := owned.Core().V1(), owned.Apps().V1(), owned.Rbac().V1(), owned.Policy().V1()
@@ -144,6 +156,7 @@ func (c *caches) watchNamespace(clients clients, namespace string, e *enqueuer) 
 		deployments:     apps.Deployments().Lister(),
 		disruptions:     policy.PodDisruptionBudgets().Lister(),
 		pods:            core.Pods().Lister(),
+		earlierBrokers:  earlierBrokers.GetIndexer(),
 	}
 
 	on(e, resources.Brokers().TypedInformer(), e.broker)
@@ -168,9 +181,7 @@ func (c *caches) watchCluster(clients clients, e *enqueuer) {
 	on(e, bindings.TypedInformer(), e.clusterOwned)
 
 	crds := metadatainformer.NewFilteredMetadataInformer(clients.metadata, crdResource, metav1.NamespaceAll, 0, cache.Indexers{},
-		func(options *metav1.ListOptions) {
-			options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, meshSyncCRDName).String()
-		}).Informer()
+		named(meshSyncCRDName)).Informer()
 	c.crds = crds.GetIndexer()
 	c.informers = append(c.informers, crds)
 	on(e, cache.NewTypedSharedIndexInformer[*metav1.PartialObjectMetadata](crds), e.crd)

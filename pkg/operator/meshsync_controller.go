@@ -34,6 +34,10 @@ func (c *meshSyncController) sync(ctx context.Context, key cache.ObjectName) (ti
 	if apierrors.IsNotFound(err) {
 		return 0, c.deleteClusterScoped(ctx, key) // all else goes by its owner reference
 	}
+	if err != nil {
+		return 0, err
+	}
+	err = removeFinalizer(ctx, &c.applier, "MeshSync", meshSync, earlierMeshSyncFinalizer, c.clients.meshery.MesheryV1alpha1().MeshSyncs(key.Namespace))
 	if err != nil || meshSync.DeletionTimestamp != nil {
 		return 0, err
 	}
