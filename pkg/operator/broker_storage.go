@@ -36,8 +36,6 @@ func maxFileStore(jetStream *v1alpha1.BrokerJetStream) int64 {
 // dataClaim spells the API server's defaults out: the list of claims is owned as a whole, defaults included.
 func dataClaim(storage *v1alpha1.BrokerStorage) *coreac.PersistentVolumeClaimApplyConfiguration {
 	claim := (&coreac.PersistentVolumeClaimApplyConfiguration{}).
-		WithAPIVersion("v1").
-		WithKind("PersistentVolumeClaim").
 		WithName(dataVolume).
 		WithSpec(coreac.PersistentVolumeClaimSpec().
 			WithAccessModes(corev1.ReadWriteOnce).
@@ -76,8 +74,8 @@ func keepStorage(broker *v1alpha1.Broker, live *appsv1.StatefulSet) (*v1alpha1.B
 
 func storageImmutable(broker *v1alpha1.Broker, has *v1alpha1.BrokerStorage) string {
 	remedy := fmt.Sprintf("kubectl delete statefulset -n %s %s", broker.Namespace, broker.Name)
-	if has != nil && has.Retain {
-		remedy += fmt.Sprintf(" && kubectl delete pvc -n %s -l %s", broker.Namespace, labels.FormatLabels(brokerSelector(broker)))
+	if has != nil && has.Retain { // the volumes first: the new servers would take them again
+		remedy = fmt.Sprintf("kubectl delete pvc --wait=false -n %s -l %s && %s", broker.Namespace, labels.FormatLabels(brokerSelector(broker)), remedy)
 	}
 	return fmt.Sprintf("spec.jetstream.storage asks for %s, but the servers have %s, and Kubernetes does not let that change. Put it back, or have the servers made anew,"+
 		" which loses what they keep until MeshSync has published it again: %s", describeStorage(broker.Spec.JetStream.Storage), describeStorage(has), remedy)
