@@ -69,6 +69,7 @@ type namespaceCache struct {
 	deployments     appslisters.DeploymentLister
 	disruptions     policylisters.PodDisruptionBudgetLister
 	pods            corelisters.PodLister
+	earlierBrokers  cache.Indexer // metadata of the Kubebuilder operator's StatefulSet only
 }
 
 // podsOf are the pods with the labels of a workload's selector, in one namespace.
@@ -149,6 +150,11 @@ func (c *caches) watchNamespace(clients clients, namespace string, e *enqueuer) 
 	c.informers = append(c.informers, secrets)
 	on(e, cache.NewTypedSharedIndexInformer[*metav1.PartialObjectMetadata](secrets), e.usersSecret)
 
+	earlierBrokers := metadatainformer.NewFilteredMetadataInformer(clients.metadata, appsv1.SchemeGroupVersion.WithResource("statefulsets"), namespace, 0,
+		cache.Indexers{}, onlyNamed(earlierBroker)).Informer()
+	c.informers = append(c.informers, earlierBrokers)
+	on(e, cache.NewTypedSharedIndexInformer[*metav1.PartialObjectMetadata](earlierBrokers), owner[*metav1.PartialObjectMetadata](e))
+
 	resources := custom.Meshery().V1alpha1()
 	core, apps, rbac, policy := owned.Core().V1(), owned.Apps().V1(), owned.Rbac().V1(), owned.Policy().V1()
 	c.namespaces[namespace] = &namespaceCache{
@@ -164,6 +170,7 @@ func (c *caches) watchNamespace(clients clients, namespace string, e *enqueuer) 
 		deployments:     apps.Deployments().Lister(),
 		disruptions:     policy.PodDisruptionBudgets().Lister(),
 		pods:            core.Pods().Lister(),
+		earlierBrokers:  earlierBrokers.GetIndexer(),
 	}
 
 	on(e, resources.Brokers().TypedInformer(), e.broker)

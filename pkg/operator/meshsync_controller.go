@@ -36,6 +36,10 @@ func (c *meshSyncController) sync(ctx context.Context, key cache.ObjectName) (ti
 	if apierrors.IsNotFound(err) {
 		return 0, c.deleteClusterScoped(ctx, key) // all else goes by its owner reference
 	}
+	if err != nil {
+		return 0, err
+	}
+	err = removeFinalizer(ctx, &c.applier, "MeshSync", meshSync, earlierMeshSyncFinalizer, c.clients.meshery.MesheryV1alpha1().MeshSyncs(key.Namespace))
 	if err != nil || meshSync.DeletionTimestamp != nil {
 		return 0, err
 	}
@@ -51,7 +55,7 @@ func (c *meshSyncController) sync(ctx context.Context, key cache.ObjectName) (ti
 		return 0, err
 	}
 	recheck, err := retry(applyErr)
-	return sooner(recheck, accessRecheck), err
+	return soonest(recheck, accessRecheck), err
 }
 
 // target finds the broker that the agent is to publish to. Its error is an unavailable: an event of the Broker or of the

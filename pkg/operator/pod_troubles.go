@@ -30,7 +30,11 @@ func podTroubles(pods []*corev1.Pod) []finding {
 func podTrouble(pod *corev1.Pod) string {
 	for i := range pod.Status.Conditions {
 		if c := &pod.Status.Conditions[i]; c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
-			return "cannot be scheduled: " + c.Message
+			text := "cannot be scheduled: " + c.Message
+			if strings.Contains(c.Message, "PersistentVolumeClaim") {
+				text += " See kubectl describe pvc -n " + pod.Namespace
+			}
+			return text
 		}
 	}
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
