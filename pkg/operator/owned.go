@@ -198,6 +198,23 @@ func ensure[T object, C any](
 	return live, nil
 }
 
+// remove deletes an object that is not wanted any more. One that took its place meanwhile is another, and stays.
+func (a *applier) remove(ctx context.Context, kind string, live metav1.Object, deleteNamed func(context.Context, string, metav1.DeleteOptions) error) error {
+	err := deleteNamed(ctx, live.GetName(), metav1.DeleteOptions{
+		Preconditions:     metav1.NewUIDPreconditions(string(live.GetUID())),
+		PropagationPolicy: new(metav1.DeletePropagationBackground),
+	})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	a.metrics.wrote(kind, err)
+	if err != nil {
+		return fmt.Errorf("delete %s %s: %w", kind, live.GetName(), err)
+	}
+	klog.FromContext(ctx).V(2).Info("Deleted object", "kind", kind, "name", live.GetName())
+	return nil
+}
+
 // ownerOf describes for a person whose an object is.
 func ownerOf(live metav1.Object) string {
 	if controller := metav1.GetControllerOfNoCopy(live); controller != nil {
