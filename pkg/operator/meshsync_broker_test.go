@@ -116,7 +116,7 @@ func TestACustomBrokerAndItsSecret(t *testing.T) {
 		return agentEnv(d, "BROKER_USER") == "login/username" && agentEnv(d, "BROKER_PASSWORD") == "login/password"
 	})
 	if agentEnv(first, "BROKER_URL") != "nats://nats.example.com" || agentEnv(first, "BROKER_TOKEN") != "" || len(first.Spec.Template.Spec.Volumes) != 0 {
-		t.Errorf("template %+v", first.Spec.Template)
+		t.Error(describeAgent(first))
 	}
 	ready(v1alpha1.ReasonMeshSyncPodsNotReady)
 
@@ -144,7 +144,7 @@ func TestACustomBrokerAndItsSecret(t *testing.T) {
 	}
 	ready(v1alpha1.ReasonSecretInvalid)
 	if after := wantAgent(t, namespace, "m", "the agent is there", anyAgent); after.Generation != last.Generation {
-		t.Errorf("without its Secret the agent was changed: %+v", after.Spec.Template)
+		t.Errorf("without its Secret the agent was changed: %s", describeAgent(after))
 	}
 	wantNoWrites(t, namespace, stop)
 }
@@ -157,10 +157,19 @@ func TestASecretOfTheOperatorsMayBeNamed(t *testing.T) {
 	newNamedMeshSync(t, namespace, "m", v1alpha1.MeshSyncSpec{Broker: v1alpha1.MeshSyncBroker{Custom: v1alpha1.CustomBroker{
 		URL: "nats://lb.example.com", SecretRef: &v1alpha1.SecretReference{Name: "meshery-nats-auth"},
 	}}})
-	startOperator(t, namespace)
-	before := wantAgent(t, namespace, "m", "the agent has the token", func(d *appsv1.Deployment) bool {
-		return agentEnv(d, "BROKER_TOKEN") == "meshery-nats-auth/token"
+	measure, read := measured(t)
+	startOperator(t, namespace, measure)
+	before := wantAgent(t, namespace, "m", "the agent has the token, and its pod is there", func(d *appsv1.Deployment) bool {
+		return agentEnv(d, "BROKER_TOKEN") == "meshery-nats-auth/token" && d.Status.Replicas == 1
 	})
+	eventually(t, "nothing else enqueues the MeshSync any more", func(ctx context.Context) error {
+		meshSync, err := server.admin.meshery.MesheryV1alpha1().MeshSyncs(namespace).Get(ctx, "m", metav1.GetOptions{})
+		if err == nil && !strings.Contains(fmt.Sprint(meshSync.Status.Conditions), "1 of 1 pods") {
+			err = fmt.Errorf("conditions are %+v", meshSync.Status.Conditions)
+		}
+		return err
+	})
+	wantIdle(t, read, 1)
 	writeSecret(t, namespace, "meshery-nats-auth", map[string]string{"token": "another"})
 	wantAgent(t, namespace, "m", "a new token rolls the agent", func(d *appsv1.Deployment) bool { return loginHash(d) != loginHash(before) })
 }
@@ -309,7 +318,7 @@ func TestWaitingForABrokerCostsNothing(t *testing.T) {
 	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
 	wantIdle(t, read, 1)
 	if after := wantAgent(t, namespace, meshery.MeshSyncName, "the agent is there", anyAgent); after.Generation != before.Generation {
-		t.Errorf("the agent was changed: %+v", after.Spec)
+		t.Errorf("the agent was changed: %s", describeAgent(after))
 	}
 }
 

@@ -3,6 +3,8 @@ package operator
 import (
 	"bufio"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -60,12 +62,21 @@ func wantAgent(t *testing.T, namespace, name, what string, right func(*appsv1.De
 			return err
 		}
 		if !right(live) {
-			return fmt.Errorf("the Deployment has replicas %d and template %+v", *live.Spec.Replicas, live.Spec.Template)
+			return errors.New(describeAgent(live))
 		}
 		found = live
 		return nil
 	})
 	return found
+}
+
+func describeAgent(d *appsv1.Deployment) string {
+	container := d.Spec.Template.Spec.Containers[0]
+	text, _ := json.Marshal(map[string]any{
+		"uid": d.UID, "generation": d.Generation, "replicas": d.Spec.Replicas, "selector": d.Spec.Selector, "annotations": d.Spec.Template.Annotations,
+		"image": container.Image, "args": container.Args, "env": container.Env, "volumes": d.Spec.Template.Spec.Volumes,
+	})
+	return string(text)
 }
 
 func anyAgent(*appsv1.Deployment) bool { return true }

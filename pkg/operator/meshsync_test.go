@@ -186,7 +186,7 @@ func TestWatchListEditsChangeOnlyTheConfigMap(t *testing.T) {
 
 	wantMeshSync(t, namespace, meshery.MeshSyncName, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
 	if after := wantAgent(t, namespace, meshery.MeshSyncName, "the agent is there", anyAgent); after.Generation != before.Generation {
-		t.Errorf("the Deployment was changed: %+v", after.Spec)
+		t.Errorf("the Deployment was changed: %s", describeAgent(after))
 	}
 	for _, write := range mutations(t, namespace)[written:] {
 		if strings.Contains(write, "/deployments/") {
@@ -358,7 +358,7 @@ func TestADeploymentOfAnotherIsNotReplaced(t *testing.T) {
 	startOperator(t, namespace)
 	wantMeshSync(t, namespace, meshery.MeshSyncName, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonConflict)
 	if after := wantAgent(t, namespace, meshery.MeshSyncName, "it is there", anyAgent); after.UID != created.UID || after.Generation != created.Generation {
-		t.Errorf("it was changed: %+v", after)
+		t.Errorf("it was changed: %s", describeAgent(after))
 	}
 }
 
