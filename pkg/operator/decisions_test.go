@@ -109,7 +109,7 @@ func TestCustomBrokerURL(t *testing.T) {
 		"tls://user:p%40ss@nats.example.com": "nats.example.com:4222",
 		"nats://[2001:db8::1]:4222":          "[2001:db8::1]:4222",
 	} {
-		if got, err := customTarget(url); err != nil || got.address != want || got.url != url || got.tokenSecret != "" {
+		if got, err := customTarget(url); err != nil || got.address != want || got.url != url || len(got.login) > 0 {
 			t.Errorf("%s: got %+v, %v; want address %s", url, got, err, want)
 		}
 	}
@@ -199,7 +199,11 @@ func TestNoObjectHoldsTheToken(t *testing.T) {
 	for _, spec := range brokerSecrets(broker) {
 		secrets = append(secrets, newBrokerSecret(broker, spec))
 	}
-	objects := append(brokerObjects(broker, secrets, &options), meshSyncObjects(newMeshSync(), nativeTarget(broker, secrets[0]), true, &options)...)
+	target, err := nativeTarget(broker, secrets[0], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := append(brokerObjects(broker, secrets, &options), meshSyncObjects(newMeshSync(), target, true, &options)...)
 	text, err := json.Marshal(objects)
 	if err != nil {
 		t.Fatal(err)

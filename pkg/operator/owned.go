@@ -211,12 +211,20 @@ func discard[T object](ctx context.Context, a *applier, owned func(metav1.Object
 	if err != nil || !owned(live) || live.GetDeletionTimestamp() != nil {
 		return ignoreNotFound(err)
 	}
-	err = ignoreNotFound(api.Delete(ctx, name, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(live.GetUID()))}))
+	return a.remove(ctx, kind, live, api)
+}
+
+// remove deletes an object, and what it owns after it. One that took its place meanwhile is another, and stays.
+func (a *applier) remove(ctx context.Context, kind string, live metav1.Object, api deletable) error {
+	err := ignoreNotFound(api.Delete(ctx, live.GetName(), metav1.DeleteOptions{
+		Preconditions:     metav1.NewUIDPreconditions(string(live.GetUID())),
+		PropagationPolicy: new(metav1.DeletePropagationBackground),
+	}))
 	a.metrics.wrote(kind, err)
 	if err != nil {
-		return fmt.Errorf("delete %s %s: %w", kind, name, err)
+		return fmt.Errorf("delete %s %s: %w", kind, live.GetName(), err)
 	}
-	klog.FromContext(ctx).V(2).Info("Deleted object", "kind", kind, "name", name)
+	klog.FromContext(ctx).V(2).Info("Deleted object", "kind", kind, "name", live.GetName())
 	return nil
 }
 
