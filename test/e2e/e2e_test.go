@@ -63,6 +63,7 @@ func TestInstallationLifeCycle(t *testing.T) {
 			t.Error(out)
 		}
 	})
+	t.Run("metrics are for those who may read them", c.secureMetrics)
 	t.Run("no pod spec holds the token", func(t *testing.T) {
 		if pods := c.run(t, "get", "pods", "-n", namespace, "-o", "yaml"); strings.Contains(pods, c.token(t)) {
 			t.Error("the broker's token stands in a pod")
@@ -225,10 +226,10 @@ func (c *cluster) token(t *testing.T) string {
 	return string(token)
 }
 
-// connect reaches a broker's pod or Service through kubectl port-forward, until the test ends.
-func (c *cluster) connect(t *testing.T, target string) *nats.Conn {
+// forward reaches a port of a pod or Service through kubectl port-forward, until the test ends, and returns its address here.
+func (c *cluster) forward(t *testing.T, target string, port int) string {
 	t.Helper()
-	forward := exec.CommandContext(t.Context(), c.kubectl, "port-forward", "-n", namespace, target, ":4222")
+	forward := exec.CommandContext(t.Context(), c.kubectl, "port-forward", "-n", namespace, target, fmt.Sprint(":", port))
 	forward.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig)
 	stdout, err := forward.StdoutPipe()
 	if err != nil {
@@ -243,6 +244,13 @@ func (c *cluster) connect(t *testing.T, target string) *nats.Conn {
 	if address == "" {
 		t.Fatalf("port-forward: %q, %v", line, err)
 	}
+	return address
+}
+
+// connect reaches a broker's pod or Service.
+func (c *cluster) connect(t *testing.T, target string) *nats.Conn {
+	t.Helper()
+	address := c.forward(t, target, 4222)
 	connection, err := nats.Connect("nats://"+address, nats.Token(c.token(t)), nats.Name("meshery-server"), nats.Timeout(10*time.Second))
 	if err != nil {
 		t.Fatal(err)
