@@ -16,6 +16,11 @@
 // the status once if it changed. A second sync of an unchanged resource writes nothing. An object of a wanted name that
 // somebody else controls is never touched: the Ready condition names its owner.
 //
+// # Before it starts
+//
+// The operator looks whether its CRDs are served and whether it may do what it does (preflight.go, permissions.go). While something
+// is missing it says what, in its log and on /readyz, and waits.
+//
 // # Who may write
 //
 // With leader election one operator of a namespace works and the others stand by (election.go). The lease is released after the

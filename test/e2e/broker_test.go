@@ -140,7 +140,7 @@ func (c *cluster) putCertificate(t *testing.T, authority string) *x509.CertPool 
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "certificate-") // t.TempDir has the test's name in it, and kubectl splits at commas
+	dir, err := os.MkdirTemp("", "certificate-") //nolint:usetesting // t.TempDir has the test's name in it, and kubectl splits at its commas
 	if err != nil {
 		t.Fatal(err)
 	}
