@@ -43,7 +43,7 @@ func TestExternalEndpoint(t *testing.T) {
 		want     string
 		reason   string
 	}{
-		"no Service yet":                               {wanted: ofLoadBalancer, reason: "LoadBalancerPending"},
+		"no Service yet": {wanted: ofLoadBalancer, reason: "LoadBalancerPending"},
 		"a Broker from before there was a default":     {service: loadBalancer(corev1.LoadBalancerIngress{IP: "192.0.2.7"}), want: "192.0.2.7:4222", reason: "LoadBalancer"},
 		"a ClusterIP is not reachable":                 {wanted: ofClusterIP, service: clusterIP, reason: "InClusterOnly"},
 		"a ClusterIP that was a load balancer":         {wanted: ofClusterIP, service: loadBalancer(corev1.LoadBalancerIngress{IP: "192.0.2.7"}), reason: "InClusterOnly"},
