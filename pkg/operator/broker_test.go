@@ -428,6 +428,11 @@ func TestAnAdoptedTokenIsFollowed(t *testing.T) {
 		t.Errorf("the servers were touched: %+v, %v", after, err)
 	}
 
+	if err := edit("from-a-file\n")(); err != nil {
+		t.Fatal(err)
+	}
+	wantBrokerCondition(t, namespace, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSecretInvalid, "line break")
+
 	deleted := time.Now()
 	rolled("a generated token", func() error { return secrets.Delete(t.Context(), theirs.Name, metav1.DeleteOptions{}) })
 	if took := time.Since(deleted); took > 2*time.Second {

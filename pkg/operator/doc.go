@@ -1,14 +1,14 @@
 // Package operator keeps the cluster as Broker and MeshSync resources describe it.
 //
-//	Broker   ─► sync ─► Secret, ConfigMap, Services, StatefulSet                    ─► Broker.status
+//	Broker   ─► sync ─► Secrets, ConfigMap, Services, StatefulSet, PDB              ─► Broker.status
 //	                         │ a Broker's event enqueues the MeshSyncs that name it
 //	MeshSync ─► sync ─► ServiceAccount, RBAC, watch-list ConfigMap, Deployment      ─► MeshSync.status
 //
 // # Who watches what
 //
 // Each controller watches its custom resource and, label-selected, the objects that it made; any event of either enqueues the
-// custom resource's name. The MeshSync controller also watches Brokers. Secrets that a user made are read when they are
-// needed and not watched.
+// custom resource's name. The MeshSync controller also watches Brokers. Of Secrets that a user made only the versions are watched;
+// they are read when they are needed. Nodes are listed for Brokers of type NodePort only, and not watched.
 //
 // # How a sync works
 //
