@@ -80,7 +80,7 @@ func brokerReady(broker *v1alpha1.Broker, rollout rollout, notAsWanted, troubles
 	case len(notAsWanted) > 0:
 		return notApplied(broker, notAsWanted)
 	case !rollout.done():
-		return ready(broker, metav1.ConditionFalse, v1alpha1.ReasonBrokerPodsNotReady, withTroubles(rollout.describe("NATS servers"), troubles))
+		return ready(broker, metav1.ConditionFalse, v1alpha1.ReasonBrokerPodsNotReady, withTroubles(rollout.describe("NATS servers")+rollout.missingPods(broker), troubles))
 	default:
 		return ready(broker, metav1.ConditionTrue, v1alpha1.ReasonBrokerDeployed, "Broker is running")
 	}

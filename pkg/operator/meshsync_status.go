@@ -16,6 +16,7 @@ import (
 func meshSyncStatus(meshSync *v1alpha1.MeshSync, broker target, live []metav1.Object, pods []*corev1.Pod, applyErr error) v1alpha1.MeshSyncStatus {
 	rollout := deploymentRollout(meshSync, find[*appsv1.Deployment](live, meshSync.Name))
 	troubles := append(findingsOf(applyErr), podTroubles(pods)...)
+	troubles = append(troubles, refusedPods(find[*appsv1.Deployment](live, meshSync.Name))...)
 	return v1alpha1.MeshSyncStatus{
 		PublishingTo: broker.address,
 		Conditions: []metav1.Condition{
