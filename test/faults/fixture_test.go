@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -53,6 +54,10 @@ func TestMain(m *testing.M) {
 }
 
 func buildAndRun(m *testing.M) (int, error) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "16"); err != nil { // they wait more than they work
+		return 1, err
+	}
 	var err error
 	if rounds, err = strconv.Atoi(fromEnvironment("FAULTS_ROUNDS", "1")); err != nil || rounds < 1 {
 		return 1, fmt.Errorf("FAULTS_ROUNDS=%q: want a number of 1 or more", os.Getenv("FAULTS_ROUNDS"))
@@ -277,11 +282,11 @@ func (e edit) apply(ctx context.Context, p *plane, namespace string) error {
 
 // inForce complains while the objects are not as the edit wants, or a condition does not say so.
 func (e edit) inForce(ctx context.Context, p *plane, namespace string) error {
-	broker, statefulSet, err := p.broker(ctx, namespace)
+	_, statefulSet, err := p.broker(ctx, namespace)
 	if err != nil {
 		return err
 	}
-	meshSync, deployment, err := p.meshSync(ctx, namespace)
+	_, deployment, err := p.meshSync(ctx, namespace)
 	if err != nil {
 		return err
 	}
@@ -293,6 +298,19 @@ func (e edit) inForce(ctx context.Context, p *plane, namespace string) error {
 	}
 	if *statefulSet.Spec.Replicas != e.size || verbosity != strconv.Itoa(int(e.verbosity)) {
 		return fmt.Errorf("%d servers and verbosity %q, want %+v", *statefulSet.Spec.Replicas, verbosity, e)
+	}
+	return p.well(ctx, namespace)
+}
+
+// well complains while a condition of either resource is not as it should be.
+func (p *plane) well(ctx context.Context, namespace string) error {
+	broker, _, err := p.broker(ctx, namespace)
+	if err != nil {
+		return err
+	}
+	meshSync, _, err := p.meshSync(ctx, namespace)
+	if err != nil {
+		return err
 	}
 	if err := allWell("Broker", broker.Generation, broker.Status.Conditions); err != nil {
 		return err
