@@ -202,13 +202,13 @@ func brokerStatefulSet(broker *v1alpha1.Broker, secrets []*corev1.Secret, option
 			annotationConfigHash: shortHash(natsConfig(broker)),
 			annotationSecretHash: secretHash(secrets...),
 		}).
-		WithSpec(hardenedPod().
+		WithSpec(withSettings(hardenedPod().
 			WithAutomountServiceAccountToken(false).
 			WithTerminationGracePeriodSeconds(60).
 			WithContainers(natsContainer(broker, imageWithTag(options.BrokerImage, broker.Spec.Version))).
 			WithVolumes(coreac.Volume().
 				WithName("config").
-				WithConfigMap(coreac.ConfigMapVolumeSource().WithName(meshery.BrokerConfig(broker.Name)))))
+				WithConfigMap(coreac.ConfigMapVolumeSource().WithName(meshery.BrokerConfig(broker.Name)))), broker.Spec.PodSettings))
 	return appsac.StatefulSet(broker.Name, broker.Namespace).
 		WithLabels(ownedLabels(brokerSelector(broker))).
 		WithOwnerReferences(ownerReference(broker, brokerKind)).

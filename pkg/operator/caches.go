@@ -33,6 +33,9 @@ type clients struct {
 	kube     kubernetes.Interface
 	meshery  versioned.Interface
 	metadata metadata.Interface
+	// grantor writes agents' ClusterRoles as a ServiceAccount that holds the ceiling: the API server lets nobody grant more than
+	// he holds.
+	grantor kubernetes.Interface
 }
 
 // caches is what the operator watches: in every served namespace the custom resources and the objects made for them, and the
@@ -40,8 +43,10 @@ type clients struct {
 type caches struct {
 	// namespaces holds one entry per served namespace, or a single one under metav1.NamespaceAll.
 	namespaces          map[string]*namespaceCache
+	clusterRoles        rbaclisters.ClusterRoleLister
 	clusterRoleBindings rbaclisters.ClusterRoleBindingLister
-	crds                cache.Indexer // metadata of the MeshSync CRD only
+	ceilings            rbaclisters.ClusterRoleLister // the one ceiling ClusterRole only
+	crds                cache.Indexer                 // metadata of the MeshSync CRD only
 
 	informers []cache.SharedIndexInformer
 	factories []informerFactory
@@ -96,23 +101,38 @@ func (c *caches) meshSyncCRD() (metav1.Object, bool) {
 	return nil, false
 }
 
+// ceiling is what the ceiling ClusterRole lets agents have: nothing while there is none.
+func (c *caches) ceiling() []rbacv1.PolicyRule {
+	roles, _ := c.ceilings.List(labels.Everything()) // a cache's List cannot fail
+	if len(roles) == 0 {
+		return nil
+	}
+	return roles[0].Rules
+}
+
 var crdResource = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 
 const meshSyncCRDName = "meshsyncs." + meshery.GroupName
 
 // newCaches sets up all watches and has every event enqueue the custom resource that it is about. Nothing runs until start.
-func newCaches(clients clients, namespaces []string, brokers, meshSyncs queue) (*caches, error) {
+func newCaches(clients clients, namespaces []string, ceiling string, brokers, meshSyncs queue) (*caches, error) {
 	c := &caches{namespaces: map[string]*namespaceCache{}}
 	e := &enqueuer{caches: c, brokers: brokers, meshSyncs: meshSyncs}
 	for _, namespace := range namespaces {
 		c.watchNamespace(clients, namespace, e)
 	}
-	c.watchCluster(clients, e)
+	c.watchCluster(clients, ceiling, e)
 	return c, e.err
 }
 
 func ownedOnly(options *metav1.ListOptions) {
 	options.LabelSelector = labels.SelectorFromSet(labels.Set{meshery.LabelManagedBy: meshery.OperatorName}).String()
+}
+
+func onlyNamed(name string) func(*metav1.ListOptions) {
+	return func(options *metav1.ListOptions) {
+		options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
+	}
 }
 
 func notOwned(options *metav1.ListOptions) {
@@ -160,17 +180,21 @@ func (c *caches) watchNamespace(clients clients, namespace string, e *enqueuer) 
 	on(e, apps.Deployments().TypedInformer(), owner[*appsv1.Deployment](e))
 }
 
-func (c *caches) watchCluster(clients clients, e *enqueuer) {
+func (c *caches) watchCluster(clients clients, ceiling string, e *enqueuer) {
 	owned := informers.NewSharedInformerFactoryWithOptions(clients.kube, 0, informers.WithTweakListOptions(ownedOnly))
 	c.factories = append(c.factories, owned)
-	bindings := owned.Rbac().V1().ClusterRoleBindings()
-	c.clusterRoleBindings = bindings.Lister()
-	on(e, bindings.TypedInformer(), e.clusterOwned)
+	roles, bindings := owned.Rbac().V1().ClusterRoles(), owned.Rbac().V1().ClusterRoleBindings()
+	c.clusterRoles, c.clusterRoleBindings = roles.Lister(), bindings.Lister()
+	on(e, roles.TypedInformer(), clusterOwned[*rbacv1.ClusterRole](e))
+	on(e, bindings.TypedInformer(), clusterOwned[*rbacv1.ClusterRoleBinding](e))
+
+	named := informers.NewSharedInformerFactoryWithOptions(clients.kube, 0, informers.WithTweakListOptions(onlyNamed(ceiling)))
+	c.factories = append(c.factories, named)
+	c.ceilings = named.Rbac().V1().ClusterRoles().Lister()
+	on(e, named.Rbac().V1().ClusterRoles().TypedInformer(), e.ceiling)
 
 	crds := metadatainformer.NewFilteredMetadataInformer(clients.metadata, crdResource, metav1.NamespaceAll, 0, cache.Indexers{},
-		func(options *metav1.ListOptions) {
-			options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, meshSyncCRDName).String()
-		}).Informer()
+		onlyNamed(meshSyncCRDName)).Informer()
 	c.crds = crds.GetIndexer()
 	c.informers = append(c.informers, crds)
 	on(e, cache.NewTypedSharedIndexInformer[*metav1.PartialObjectMetadata](crds), e.crd)

@@ -125,14 +125,21 @@ func usersSecretsOfBroker(broker *v1alpha1.Broker) []string {
 }
 
 // clusterOwned enqueues the MeshSync that a cluster-scoped object was made for, which may be long gone.
-func (e *enqueuer) clusterOwned(binding *rbacv1.ClusterRoleBinding) {
-	if key, ok := ownerOfClusterScoped(binding); ok {
-		e.meshSyncs.Add(key)
+func clusterOwned[T object](e *enqueuer) func(T) {
+	return func(owned T) {
+		if key, ok := ownerOfClusterScoped(owned); ok {
+			e.meshSyncs.Add(key)
+		}
 	}
 }
 
+// ceiling enqueues every MeshSync: what their agents may read depends on it.
+func (e *enqueuer) ceiling(*rbacv1.ClusterRole) { e.everyMeshSync() }
+
 // crd enqueues every MeshSync: a new CRD object has another UID, which cluster-scoped objects of ours must refer to.
-func (e *enqueuer) crd(*metav1.PartialObjectMetadata) {
+func (e *enqueuer) crd(*metav1.PartialObjectMetadata) { e.everyMeshSync() }
+
+func (e *enqueuer) everyMeshSync() {
 	for _, namespace := range e.caches.namespaces {
 		all, _ := namespace.meshSyncs.List(labels.Everything())
 		for _, meshSync := range all {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -54,7 +55,7 @@ func runWithServer(m *testing.M) (int, error) {
 		return 1, err
 	}
 	// The roles and the CRDs are the ones that users install.
-	for _, manifest := range []string{"00-namespace", "10-crd-brokers", "11-crd-meshsyncs", "20-operator-rbac", "21-meshsync-rbac"} {
+	for _, manifest := range []string{"00-namespace", "10-crd-brokers", "11-crd-meshsyncs", "20-operator-rbac", "21-meshsync-rbac", "22-grantor-rbac"} {
 		apply := exec.Command(kubectl, "--kubeconfig", plane.Kubeconfig, "apply", "-f", "../../manifests/"+manifest+".yaml")
 		if out, err := apply.CombinedOutput(); err != nil {
 			return 1, fmt.Errorf("%s: %w\n%s", manifest, err, out)
@@ -70,15 +71,21 @@ func runWithServer(m *testing.M) (int, error) {
 	}
 	unlimited := rest.CopyConfig(server.config)
 	unlimited.QPS = -1
-	if server.admin, err = newClients(unlimited); err != nil {
+	if server.admin, err = newClients(unlimited, meshery.Namespace); err != nil {
 		return 1, err
 	}
 	server.auditLog = plane.AuditLog
 	return m.Run(), nil
 }
 
-// newNamespace makes a namespace with the roles that manifests/ gives the operator, bound to an account of its own.
+// newNamespace makes a namespace with the accounts and the permissions that manifests/ gives the operator in its own.
 func newNamespace(t *testing.T) string {
+	t.Helper()
+	return newNamespaceUnder(t, DefaultOptions().MeshSyncClusterRole)
+}
+
+// newNamespaceUnder makes one whose agents have another ceiling.
+func newNamespaceUnder(t *testing.T, ceiling string) string {
 	t.Helper()
 	namespace, err := server.admin.kube.CoreV1().Namespaces().Create(t.Context(),
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "op-"}}, metav1.CreateOptions{})
@@ -86,42 +93,68 @@ func newNamespace(t *testing.T) string {
 		t.Fatal(err)
 	}
 	name := namespace.Name
-	account := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: name, Name: meshery.OperatorName}}
-	bind := func(role rbacv1.RoleRef) *rbacv1.RoleBinding {
-		return &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{GenerateName: "op-"}, RoleRef: role, Subjects: account}
-	}
-	rbac := server.admin.kube.RbacV1()
-	election, err := rbac.Roles(meshery.Namespace).Get(t.Context(), "meshery-operator-leader-election", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, create := range []func() error{
-		func() error {
-			role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: election.Name}, Rules: election.Rules}
-			_, err := rbac.Roles(name).Create(t.Context(), role, metav1.CreateOptions{})
-			return err
-		},
-		func() error {
-			_, err := rbac.RoleBindings(name).Create(t.Context(), bind(rbacv1.RoleRef{Kind: "Role", Name: election.Name}), metav1.CreateOptions{})
-			return err
-		},
-		func() error {
-			_, err := rbac.RoleBindings(name).Create(t.Context(), bind(rbacv1.RoleRef{Kind: "ClusterRole", Name: "meshery-operator-namespaced"}), metav1.CreateOptions{})
-			return err
-		},
-		func() error {
-			_, err := rbac.ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
-				ObjectMeta: metav1.ObjectMeta{GenerateName: "op-"},
-				RoleRef:    rbacv1.RoleRef{Kind: "ClusterRole", Name: "meshery-operator"}, Subjects: account,
-			}, metav1.CreateOptions{})
-			return err
-		},
-	} {
-		if err := create(); err != nil {
+	for _, account := range []string{meshery.OperatorName, meshery.GrantorName} {
+		_, err := server.admin.kube.CoreV1().ServiceAccounts(name).Create(t.Context(),
+			&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: account}}, metav1.CreateOptions{})
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
+	for _, role := range []string{"meshery-operator-leader-election", meshery.GrantorName} {
+		copyRole(t, name, role)
+		bind(t, name, rbacv1.RoleRef{Kind: "Role", Name: role}, name, meshery.OperatorName)
+	}
+	bind(t, name, clusterRole("meshery-operator-namespaced"), name, meshery.OperatorName)
+	bind(t, "", clusterRole("meshery-operator"), name, meshery.OperatorName)
+	bind(t, "", clusterRole(meshery.GrantorName), name, meshery.GrantorName)
+	bind(t, "", clusterRole(ceiling), name, meshery.GrantorName)
 	return name
+}
+
+func clusterRole(name string) rbacv1.RoleRef { return rbacv1.RoleRef{Kind: "ClusterRole", Name: name} }
+
+// copyRole makes a Role of manifests/ again in another namespace.
+func copyRole(t *testing.T, namespace, name string) {
+	t.Helper()
+	original, err := server.admin.kube.RbacV1().Roles(meshery.Namespace).Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: original.Rules}
+	if _, err := server.admin.kube.RbacV1().Roles(namespace).Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// bind gives a ServiceAccount a role, in one namespace or in all.
+func bind(t *testing.T, in string, role rbacv1.RoleRef, namespace, account string) {
+	t.Helper()
+	named := metav1.ObjectMeta{GenerateName: "op-"}
+	subjects := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: account}}
+	var err error
+	if in == "" {
+		_, err = server.admin.kube.RbacV1().ClusterRoleBindings().Create(t.Context(),
+			&rbacv1.ClusterRoleBinding{ObjectMeta: named, RoleRef: role, Subjects: subjects}, metav1.CreateOptions{})
+	} else {
+		_, err = server.admin.kube.RbacV1().RoleBindings(in).Create(t.Context(),
+			&rbacv1.RoleBinding{ObjectMeta: named, RoleRef: role, Subjects: subjects}, metav1.CreateOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// as is a configuration that logs in as a ServiceAccount.
+func as(t *testing.T, namespace, account string) *rest.Config {
+	t.Helper()
+	token, err := server.admin.kube.CoreV1().ServiceAccounts(namespace).
+		CreateToken(t.Context(), account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := rest.AnonymousClientConfig(server.config)
+	config.BearerToken = token.Status.Token
+	return config
 }
 
 func operatorUser(namespace string) string {
@@ -138,8 +171,7 @@ func startOperator(t *testing.T, namespace string, mods ...func(*Options)) (stop
 	for _, mod := range mods {
 		mod(&options)
 	}
-	config := rest.CopyConfig(server.config)
-	config.Impersonate.UserName = operatorUser(namespace)
+	config := as(t, namespace, meshery.OperatorName)
 	ctx, cancel := context.WithCancel(klog.NewContext(context.Background(), klog.Background().WithValues("test", t.Name())))
 	done := make(chan error, 1)
 	go func() { done <- Run(ctx, config, options) }()
@@ -262,7 +294,7 @@ func mutations(t *testing.T, namespace string) []string {
 	for lines.Scan() {
 		var event struct {
 			Stage, Verb, RequestURI string
-			ImpersonatedUser        struct{ Username string }
+			User                    struct{ Username string }
 		}
 		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
 			continue // the line that is being written
@@ -271,7 +303,7 @@ func mutations(t *testing.T, namespace string) []string {
 		case "get", "list", "watch":
 			continue
 		}
-		if event.Stage == "ResponseComplete" && event.ImpersonatedUser.Username == operatorUser(namespace) && !strings.Contains(event.RequestURI, "/leases/") {
+		if event.Stage == "ResponseComplete" && event.User.Username == operatorUser(namespace) && !strings.Contains(event.RequestURI, "/leases/") {
 			found = append(found, event.Verb+" "+event.RequestURI)
 		}
 	}

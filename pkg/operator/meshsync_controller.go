@@ -8,12 +8,13 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/klog/v2"
 
 	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 	mesheryac "meshery.io/operator/pkg/generated/applyconfiguration/meshery/v1alpha1"
+	"meshery.io/operator/pkg/watchlist"
 )
 
 const meshSyncManager = "meshery-operator-meshsync"
@@ -23,6 +24,7 @@ type meshSyncController struct {
 	applier
 	options *Options
 	now     func() metav1.Time
+	served  *servedKinds
 }
 
 func (c *meshSyncController) sync(ctx context.Context, key cache.ObjectName) (time.Duration, error) {
@@ -41,11 +43,15 @@ func (c *meshSyncController) sync(ctx context.Context, key cache.ObjectName) (ti
 	broker, brokerErr := c.target(ctx, meshSync)
 	listErr := checkWatchList(meshSync)
 	live, applyErr := c.apply(ctx, key.Namespace, controlledBy(meshSync), meshSyncObjects(meshSync, broker, listErr == nil, c.options))
-	applyErr = errors.Join(brokerErr, listErr, applyErr, c.applyClusterScoped(ctx, meshSync))
-	if err := c.writeStatus(ctx, meshSync, meshSyncStatus(meshSync, broker, live, caches.podsOf(key.Namespace, meshSyncSelector(meshSync)), applyErr)); err != nil {
+	granted, accessRecheck, accessErr := c.grant(ctx, meshSync, listErr == nil)
+	applyErr = errors.Join(brokerErr, listErr, applyErr, accessErr)
+	status := meshSyncStatus(meshSync, broker, live, caches.podsOf(key.Namespace, meshSyncSelector(meshSync)), applyErr)
+	status.Conditions = append(status.Conditions, forbidden(meshSync, granted, c.options.MeshSyncClusterRole))
+	if err := c.writeStatus(ctx, meshSync, status); err != nil {
 		return 0, err
 	}
-	return retry(applyErr)
+	recheck, err := retry(applyErr)
+	return sooner(recheck, accessRecheck), err
 }
 
 // target finds the broker that the agent is to publish to. Its error is an unavailable: an event of the Broker or of the
@@ -78,28 +84,21 @@ func (c *meshSyncController) target(ctx context.Context, meshSync *v1alpha1.Mesh
 	return nativeTarget(broker, token), nil
 }
 
-func (c *meshSyncController) applyClusterScoped(ctx context.Context, meshSync *v1alpha1.MeshSync) error {
-	crd, ok := c.caches.meshSyncCRD()
-	if !ok {
-		return errors.New("the CRD of MeshSync is gone")
-	}
-	_, err := c.applyOne(ctx, meshSync.Namespace, madeFor(meshSync), meshSyncClusterRoleBinding(meshSync, crd, c.options))
-	return err
-}
-
-func (c *meshSyncController) deleteClusterScoped(ctx context.Context, key cache.ObjectName) error {
-	name := meshSyncClusterRoleBindingName(key)
-	live, err := c.caches.clusterRoleBindings.Get(name)
+// access says what the agent may read. Its list is what spec.watch-list says; a list without a whitelist is everything that the
+// API server serves now, so it is looked at again.
+func (c *meshSyncController) access(ctx context.Context, meshSync *v1alpha1.MeshSync) (granted access, recheck time.Duration, err error) {
+	list, _, err := watchlist.Parse(meshSync.Spec.WatchList.Data)
 	if err != nil {
-		return ignoreNotFound(err)
+		return access{}, 0, err
 	}
-	err = c.clients.kube.RbacV1().ClusterRoleBindings().Delete(ctx, name,
-		metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(live.UID))})
-	if ignoreNotFound(err) != nil {
-		return fmt.Errorf("delete ClusterRoleBinding %s: %w", name, err)
+	var served []schema.GroupVersionResource
+	if list.Everything() {
+		recheck = servedKindsAge
+		if served, err = c.served.get(ctx); err != nil {
+			return access{}, recheck, err
+		}
 	}
-	klog.FromContext(ctx).V(2).Info("Deleted object", "kind", "ClusterRoleBinding", "name", name)
-	return nil
+	return meshSyncAccess(list, meshSync.Spec.Sessions, served, c.caches.ceiling()), recheck, nil
 }
 
 func (c *meshSyncController) writeStatus(ctx context.Context, meshSync *v1alpha1.MeshSync, want v1alpha1.MeshSyncStatus) error {

@@ -1,7 +1,6 @@
 package operator
 
 import (
-	"maps"
 	"net"
 	"net/url"
 	"strconv"
@@ -9,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	appsac "k8s.io/client-go/applyconfigurations/apps/v1"
 	coreac "k8s.io/client-go/applyconfigurations/core/v1"
 	metaac "k8s.io/client-go/applyconfigurations/meta/v1"
@@ -108,16 +106,22 @@ func meshSyncServiceAccount(meshSync *v1alpha1.MeshSync) *coreac.ServiceAccountA
 		WithOwnerReferences(ownerReference(meshSync, meshSyncKind))
 }
 
-// meshSyncRole lets the agent follow its own watch-list, whatever else the installer lets it read.
+// meshSyncRole lets the agent follow its own watch-list, and write what is its own: its lease, the object by which it measures
+// delays, its status. Everything by name.
 func meshSyncRole(meshSync *v1alpha1.MeshSync) *rbacac.RoleApplyConfiguration {
+	rule := func(group, resource, name string, verbs ...string) *rbacac.PolicyRuleApplyConfiguration {
+		return rbacac.PolicyRule().WithAPIGroups(group).WithResources(resource).WithResourceNames(name).WithVerbs(verbs...)
+	}
 	return rbacac.Role(meshSync.Name, meshSync.Namespace).
 		WithLabels(meshSyncLabels(meshSync)).
 		WithOwnerReferences(ownerReference(meshSync, meshSyncKind)).
-		WithRules(rbacac.PolicyRule().
-			WithAPIGroups("").
-			WithResources("configmaps").
-			WithResourceNames(meshery.WatchListConfigMap(meshSync.Name)).
-			WithVerbs("get", "list", "watch"))
+		WithRules(
+			rule("", "configmaps", meshery.WatchListConfigMap(meshSync.Name), "get", "list", "watch"),
+			rule("", "configmaps", meshery.CanaryConfigMap(meshSync.Name), "get", "list", "watch", "create", "patch"),
+			rule("coordination.k8s.io", "leases", meshSync.Name, "get", "create", "update", "patch"),
+			rule(meshery.GroupName, "meshsyncs", meshSync.Name, "get", "list", "watch"),
+			rule(meshery.GroupName, "meshsyncs/status", meshSync.Name, "get", "patch"),
+		)
 }
 
 func meshSyncRoleBinding(meshSync *v1alpha1.MeshSync) *rbacac.RoleBindingApplyConfiguration {
@@ -135,39 +139,6 @@ func meshSyncSubject(meshSync *v1alpha1.MeshSync) *rbacac.SubjectApplyConfigurat
 		WithNamespace(meshSync.Namespace)
 }
 
-// meshSyncClusterRoleBindingName cannot meet another MeshSync's: neither a namespace nor a name holds a colon.
-func meshSyncClusterRoleBindingName(key cache.ObjectName) string {
-	return "meshery:meshsync:" + key.Namespace + ":" + key.Name
-}
-
-// meshSyncClusterRoleBinding lets the agent read what the installer's ClusterRole names. It belongs to the CRD, because a
-// namespaced MeshSync cannot own it.
-func meshSyncClusterRoleBinding(meshSync *v1alpha1.MeshSync, crd metav1.Object, options *Options) *rbacac.ClusterRoleBindingApplyConfiguration {
-	key := cache.MetaObjectToName(meshSync)
-	labels := meshSyncLabels(meshSync)
-	maps.Copy(labels, map[string]string{
-		meshery.LabelOwnerNamespace: key.Namespace,
-		meshery.LabelOwnerName:      key.Name,
-	})
-	return rbacac.ClusterRoleBinding(meshSyncClusterRoleBindingName(key)).
-		WithLabels(labels).
-		WithOwnerReferences(metaac.OwnerReference().
-			WithAPIVersion(crdResource.GroupVersion().String()).
-			WithKind("CustomResourceDefinition").
-			WithName(crd.GetName()).
-			WithUID(crd.GetUID())).
-		WithSubjects(meshSyncSubject(meshSync)).
-		WithRoleRef(rbacac.RoleRef().WithAPIGroup(rbacv1.GroupName).WithKind("ClusterRole").WithName(options.MeshSyncClusterRole))
-}
-
-// madeFor tells cluster-scoped objects of ours from those of everybody else.
-func madeFor(meshSync *v1alpha1.MeshSync) func(metav1.Object) bool {
-	return func(live metav1.Object) bool {
-		key, ok := ownerOfClusterScoped(live)
-		return ok && key == cache.MetaObjectToName(meshSync)
-	}
-}
-
 // meshSyncWatchList hands the watch-list to the agent, which follows this object while it runs. Both keys are always there,
 // empty for unset, so that nobody else's stay beside them.
 func meshSyncWatchList(meshSync *v1alpha1.MeshSync) *coreac.ConfigMapApplyConfiguration {
@@ -183,10 +154,10 @@ func meshSyncWatchList(meshSync *v1alpha1.MeshSync) *coreac.ConfigMapApplyConfig
 func meshSyncDeployment(meshSync *v1alpha1.MeshSync, broker target, options *Options) *appsac.DeploymentApplyConfiguration {
 	pod := coreac.PodTemplateSpec().
 		WithLabels(meshSyncLabels(meshSync)).
-		WithSpec(hardenedPod().
+		WithSpec(withSettings(hardenedPod().
 			WithServiceAccountName(meshSync.Name).
 			WithTerminationGracePeriodSeconds(60).
-			WithContainers(meshSyncContainer(meshSync, broker, options)))
+			WithContainers(meshSyncContainer(meshSync, broker, options)), meshSync.Spec.PodSettings))
 	if broker.tokenHash != "" {
 		pod.WithAnnotations(map[string]string{annotationSecretHash: broker.tokenHash})
 	}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
@@ -35,7 +37,7 @@ func Run(ctx context.Context, config *rest.Config, options Options) error {
 	if err := options.Validate(); err != nil {
 		return err
 	}
-	clients, err := newClients(config)
+	clients, err := newClients(config, options.Namespace)
 	if err != nil {
 		return err
 	}
@@ -61,8 +63,9 @@ func Run(ctx context.Context, config *rest.Config, options Options) error {
 	return group.Wait()
 }
 
-// newClients asks for JSON from the API server for custom resources and protobuf for the rest.
-func newClients(config *rest.Config) (clients, error) {
+// newClients asks for JSON from the API server for custom resources and protobuf for the rest. The grantor lives in the operator's
+// namespace.
+func newClients(config *rest.Config, namespace string) (clients, error) {
 	config = rest.CopyConfig(config)
 	config.UserAgent = meshery.OperatorName + "/" + telemetry.Version()
 	if config.QPS == 0 {
@@ -73,13 +76,17 @@ func newClients(config *rest.Config) (clients, error) {
 	builtin.ContentType = "application/vnd.kubernetes.protobuf"
 	builtin.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 
+	grantor := rest.CopyConfig(builtin)
+	grantor.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + namespace + ":" + meshery.GrantorName}
+
 	kube, kubeErr := kubernetes.NewForConfig(builtin)
+	granting, grantingErr := kubernetes.NewForConfig(grantor)
 	custom, customErr := versioned.NewForConfig(config)
 	meta, metaErr := metadata.NewForConfig(metadata.ConfigFor(config))
-	if err := errors.Join(kubeErr, customErr, metaErr); err != nil {
+	if err := errors.Join(kubeErr, grantingErr, customErr, metaErr); err != nil {
 		return clients{}, fmt.Errorf("set up API clients: %w", err)
 	}
-	return clients{kube: kube, meshery: custom, metadata: meta}, nil
+	return clients{kube: kube, meshery: custom, metadata: meta, grantor: granting}, nil
 }
 
 // operator is one running operator process.
@@ -115,7 +122,7 @@ func (o *operator) lead(ctx context.Context) error {
 	meshSyncs := newQueue("meshsync", o.metrics.workqueue)
 	defer brokers.ShutDown()
 	defer meshSyncs.ShutDown()
-	caches, err := newCaches(o.clients, o.options.servedNamespaces(), brokers, meshSyncs)
+	caches, err := newCaches(o.clients, o.options.servedNamespaces(), o.options.MeshSyncClusterRole, brokers, meshSyncs)
 	if err != nil {
 		return fmt.Errorf("set up watches: %w", err)
 	}
@@ -135,7 +142,8 @@ func (o *operator) lead(ctx context.Context) error {
 	}
 	recorder := broadcaster.NewRecorder(scheme.Scheme, meshery.OperatorName)
 	broker := &brokerController{o.applier(caches, brokerManager, recorder), o.options, metav1.Now}
-	meshSync := &meshSyncController{o.applier(caches, meshSyncManager, recorder), o.options, metav1.Now}
+	served := &servedKinds{client: discovery.ToServerResourcesInterfaceWithContext(o.clients.kube.Discovery()), now: time.Now}
+	meshSync := &meshSyncController{o.applier(caches, meshSyncManager, recorder), o.options, metav1.Now, served}
 	var group errgroup.Group
 	run := func(kind string, queue queue, sync syncFunc) {
 		w := &worker{kind: kind, queue: queue, sync: sync, metrics: o.metrics}

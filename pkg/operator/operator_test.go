@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -423,8 +423,8 @@ func TestAMeshSyncWaitsForItsBroker(t *testing.T) {
 	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
 }
 
-// The binding of an agent to what it may read is the one object that no owner reference takes away with its MeshSync.
-func TestTheClusterRoleBindingGoesWithItsMeshSync(t *testing.T) {
+// An agent's ClusterRole and its binding are the objects that no owner reference takes away with its MeshSync.
+func TestClusterScopedObjectsGoWithTheirMeshSync(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t)
 	createBroker(t, namespace)
@@ -441,19 +441,21 @@ func TestTheClusterRoleBindingGoesWithItsMeshSync(t *testing.T) {
 	if owners := binding.OwnerReferences; len(owners) != 1 || owners[0].Kind != "CustomResourceDefinition" {
 		t.Errorf("owners %+v, want the CRD", owners)
 	}
+	roles := server.admin.kube.RbacV1().ClusterRoles()
+	if role, err := roles.Get(t.Context(), name, metav1.GetOptions{}); err != nil || len(role.OwnerReferences) != 1 || role.OwnerReferences[0].Kind != "CustomResourceDefinition" {
+		t.Errorf("role %+v, %v; want one that the CRD owns", role, err)
+	}
 	stop()
 	// While no operator runs.
 	if err := server.admin.meshery.MesheryV1alpha1().MeshSyncs(namespace).Delete(t.Context(), meshSync.Name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	startOperator(t, namespace)
-	eventually(t, "the binding is gone", func(ctx context.Context) error {
-		_, err := bindings.Get(ctx, name, metav1.GetOptions{})
-		if ignoreNotFound(err) != nil {
-			return err
-		}
-		if err == nil {
-			return fmt.Errorf("%s is there", name)
+	eventually(t, "role and binding are gone", func(ctx context.Context) error {
+		_, bindingErr := bindings.Get(ctx, name, metav1.GetOptions{})
+		_, roleErr := roles.Get(ctx, name, metav1.GetOptions{})
+		if !apierrors.IsNotFound(bindingErr) || !apierrors.IsNotFound(roleErr) {
+			return fmt.Errorf("binding: %w, role: %w", bindingErr, roleErr)
 		}
 		return nil
 	})
@@ -551,34 +553,22 @@ func TestNATSAcceptsTheConfiguration(t *testing.T) {
 
 // Not parallel: an operator that serves every namespace would do the work of the other tests' operators.
 func TestFurtherNamespacesAreServedWhenAsked(t *testing.T) {
-	rbac := server.admin.kube.RbacV1()
-	role := rbacv1.RoleRef{Kind: "ClusterRole", Name: "meshery-operator-namespaced"}
 	for name, test := range map[string]struct {
 		watch func(own, further string) []string
-		grant func(t *testing.T, further string, account rbacv1.Subject)
+		bound func(further string) (in string)
 	}{
 		"named": {
 			func(own, further string) []string { return []string{own, further} },
-			func(t *testing.T, further string, account rbacv1.Subject) {
-				binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{GenerateName: "op-"}, RoleRef: role, Subjects: []rbacv1.Subject{account}}
-				if _, err := rbac.RoleBindings(further).Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
-					t.Fatal(err)
-				}
-			},
+			func(further string) string { return further },
 		},
 		"all": {
 			func(string, string) []string { return []string{"*"} },
-			func(t *testing.T, _ string, account rbacv1.Subject) {
-				binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{GenerateName: "op-"}, RoleRef: role, Subjects: []rbacv1.Subject{account}}
-				if _, err := rbac.ClusterRoleBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
-					t.Fatal(err)
-				}
-			},
+			func(string) string { return "" },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			own, further, unasked := newNamespace(t), newNamespace(t), newNamespace(t)
-			test.grant(t, further, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: own, Name: meshery.OperatorName})
+			bind(t, test.bound(further), clusterRole("meshery-operator-namespaced"), own, meshery.OperatorName)
 			createBroker(t, unasked)
 			createBroker(t, further)
 			createMeshSync(t, further)

@@ -43,7 +43,7 @@ type Options struct {
 	MeshSyncImage string
 	// ClusterDomain ends the DNS names of Services.
 	ClusterDomain string
-	// MeshSyncClusterRole is the ClusterRole that bounds what an agent may read. The installer owns it.
+	// MeshSyncClusterRole is the ceiling: the ClusterRole that bounds what any agent may read. The installer owns it.
 	MeshSyncClusterRole string
 }
 

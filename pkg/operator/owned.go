@@ -146,8 +146,10 @@ func (a *applier) applyOne(ctx context.Context, namespace string, owned func(met
 		return ensure(ctx, a, owned, "Role", *want.Name, want, c.roles.Roles(namespace), rbac.Roles(namespace), rbacac.ExtractRole)
 	case *rbacac.RoleBindingApplyConfiguration:
 		return ensure(ctx, a, owned, "RoleBinding", *want.Name, want, c.roleBindings.RoleBindings(namespace), rbac.RoleBindings(namespace), rbacac.ExtractRoleBinding)
+	case *rbacac.ClusterRoleApplyConfiguration:
+		return ensure(ctx, a, owned, "ClusterRole", *want.Name, want, a.caches.clusterRoles, a.clients.grantor.RbacV1().ClusterRoles(), rbacac.ExtractClusterRole)
 	case *rbacac.ClusterRoleBindingApplyConfiguration:
-		return ensure(ctx, a, owned, "ClusterRoleBinding", *want.Name, want, a.caches.clusterRoleBindings, rbac.ClusterRoleBindings(), rbacac.ExtractClusterRoleBinding)
+		return ensure(ctx, a, owned, "ClusterRoleBinding", *want.Name, want, a.caches.clusterRoleBindings, a.clients.grantor.RbacV1().ClusterRoleBindings(), rbacac.ExtractClusterRoleBinding)
 	default:
 		return nil, fmt.Errorf("apply %T: the operator does not own this kind", object)
 	}
@@ -297,6 +299,14 @@ func flatten(err error) []error {
 		errs = append(errs, flatten(err)...)
 	}
 	return errs
+}
+
+// sooner is the shorter of two pauses, of which 0 means none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 func ignoreNotFound(err error) error {

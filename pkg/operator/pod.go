@@ -1,10 +1,15 @@
 package operator
 
 import (
+	"encoding/json"
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	coreac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 )
 
 // nonRoot is the user and group of every container: a number, because the images need not know a name for it.
@@ -27,6 +32,29 @@ func hardenedContainer() *coreac.SecurityContextApplyConfiguration {
 		WithAllowPrivilegeEscalation(false).
 		WithReadOnlyRootFilesystem(true).
 		WithCapabilities(coreac.Capabilities().WithDrop("ALL"))
+}
+
+// withSettings puts a user's settings over our own, in a pod of one container. What the user does not set stays as it is, so that
+// a setting that is removed is no longer applied.
+func withSettings(pod *coreac.PodSpecApplyConfiguration, settings v1alpha1.PodSettings) *coreac.PodSpecApplyConfiguration {
+	if settings.Resources != nil {
+		pod.Containers[0].Resources = &coreac.ResourceRequirementsApplyConfiguration{}
+		overlay(settings.Resources, pod.Containers[0].Resources)
+		settings.Resources = nil // a pod has a field of that name too, which means something else
+	}
+	overlay(settings, pod)
+	return pod
+}
+
+// overlay copies the fields that value sets to the fields of the same names in an apply configuration.
+func overlay(value, configuration any) {
+	text, err := json.Marshal(value)
+	if err == nil {
+		err = json.Unmarshal(text, configuration)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("%T and %T do not fit: %v", value, configuration, err)) // a matter of the types; no value causes it
+	}
 }
 
 // resources has no CPU limit: throttling an agent or a broker that catches up only makes it later.

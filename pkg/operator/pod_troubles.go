@@ -77,8 +77,9 @@ func (r rollout) missingPods(broker *v1alpha1.Broker) string {
 
 // withTroubles adds to a message what keeps pods from coming up.
 func withTroubles(message string, troubles []finding) string {
+	messages := []string{message}
 	for _, trouble := range troubles {
-		message += "; " + trouble.message
+		messages = append(messages, trouble.message)
 	}
-	return message
+	return strings.Join(messages, "; ")
 }

@@ -7,6 +7,9 @@ const (
 	BrokerName   = "meshery-broker"
 	MeshSyncName = "meshery-meshsync"
 	OperatorName = "meshery-operator"
+
+	// GrantorName is the ServiceAccount, beside the operator's, that holds what agents may be granted.
+	GrantorName = "meshery-operator-grantor"
 )
 
 // Labels of the objects that the operator owns and of their pods.
@@ -80,6 +83,9 @@ const (
 
 // WatchListConfigMap is the name of the ConfigMap that carries a MeshSync's watch-list to its agent.
 func WatchListConfigMap(meshSync string) string { return meshSync + "-watch-list" }
+
+// CanaryConfigMap is the name of the object that a MeshSync's agent writes to measure how long a change takes to arrive.
+func CanaryConfigMap(meshSync string) string { return meshSync + "-canary" }
 
 // Environment of the agent, set by the operator.
 const (

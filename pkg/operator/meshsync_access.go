@@ -1,0 +1,127 @@
+package operator
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	rbacac "k8s.io/client-go/applyconfigurations/rbac/v1"
+
+	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
+	"meshery.io/operator/pkg/watchlist"
+)
+
+// readVerbs are what it takes to watch a kind.
+var readVerbs = []string{"get", "list", "watch"}
+
+// access is what an agent may do cluster-wide, and what its MeshSync asks for in vain.
+type access struct {
+	rules   []*rbacac.PolicyRuleApplyConfiguration
+	refused []string
+}
+
+// baseAccess is what every agent needs besides what its watch-list names. The grantor's ClusterRole in manifests/ has the same
+// rules, whatever the ceiling is.
+func baseAccess() []*rbacac.PolicyRuleApplyConfiguration {
+	return []*rbacac.PolicyRuleApplyConfiguration{
+		// The UID of this namespace is the cluster's name on the wire.
+		rbacac.PolicyRule().WithAPIGroups("").WithResources("namespaces").WithResourceNames(metav1.NamespaceSystem).WithVerbs("get"),
+		// A kind on the list may be defined later.
+		rbacac.PolicyRule().WithAPIGroups(crdResource.Group).WithResources(crdResource.Resource).WithVerbs("list", "watch"),
+	}
+}
+
+// meshSyncAccess grants what a MeshSync asks for as far as the ceiling goes. served is what the API server serves; only a list
+// without a whitelist depends on it.
+func meshSyncAccess(list watchlist.List, sessions v1alpha1.MeshSyncSessions, served []schema.GroupVersionResource, ceiling []rbacv1.PolicyRule) access {
+	granted := access{rules: baseAccess()}
+	kinds := map[string][]string{} // by API group
+	for _, resource := range wantedKinds(list, served) {
+		if missing := missingVerbs(ceiling, resource.GroupResource(), readVerbs); len(missing) > 0 {
+			granted.refused = append(granted.refused, watchlist.Format(resource)+" ("+strings.Join(missing, ", ")+")")
+			continue
+		}
+		kinds[resource.Group] = append(kinds[resource.Group], resource.Resource)
+	}
+	for _, group := range slices.Sorted(maps.Keys(kinds)) {
+		granted.rules = append(granted.rules, rbacac.PolicyRule().
+			WithAPIGroups(group).
+			WithResources(slices.Compact(slices.Sorted(slices.Values(kinds[group])))...).
+			WithVerbs(readVerbs...))
+	}
+	if sessions.Logs {
+		granted.addSession(ceiling, "pods/log", "get")
+	}
+	if sessions.Exec {
+		granted.addSession(ceiling, "pods/exec", "create", "get")
+	}
+	return granted
+}
+
+func (a *access) addSession(ceiling []rbacv1.PolicyRule, resource string, verbs ...string) {
+	if missing := missingVerbs(ceiling, schema.GroupResource{Resource: resource}, verbs); len(missing) > 0 {
+		a.refused = append(a.refused, resource+" ("+strings.Join(missing, ", ")+")")
+		return
+	}
+	a.rules = append(a.rules, rbacac.PolicyRule().WithAPIGroups("").WithResources(resource).WithVerbs(verbs...))
+}
+
+// wantedKinds are the kinds that a list wants watched, whether they are served or not when it names them.
+func wantedKinds(list watchlist.List, served []schema.GroupVersionResource) []schema.GroupVersionResource {
+	var wanted []schema.GroupVersionResource
+	if list.Everything() {
+		for _, resource := range served {
+			if list.Events(resource) != 0 {
+				wanted = append(wanted, resource)
+			}
+		}
+		return wanted
+	}
+	for _, entry := range list.Entries() {
+		wanted = append(wanted, entry.Resource)
+	}
+	return wanted
+}
+
+// missingVerbs are those that the ceiling does not include for a resource. A rule for certain names does not count: agents watch
+// kinds.
+func missingVerbs(ceiling []rbacv1.PolicyRule, resource schema.GroupResource, verbs []string) []string {
+	var missing []string
+	for _, verb := range verbs {
+		includes := func(rule rbacv1.PolicyRule) bool {
+			return len(rule.ResourceNames) == 0 &&
+				hasOrAll(rule.Verbs, verb) && hasOrAll(rule.APIGroups, resource.Group) && includesResource(rule.Resources, resource.Resource)
+		}
+		if !slices.ContainsFunc(ceiling, includes) {
+			missing = append(missing, verb)
+		}
+	}
+	return missing
+}
+
+// includesResource reads "*" as every kind and not as its subresources: whoever opens all kinds to agents has not thereby opened
+// the logs of all pods. Kubernetes itself would count those in.
+func includesResource(resources []string, resource string) bool {
+	if _, subresource, ok := strings.Cut(resource, "/"); ok {
+		return slices.Contains(resources, resource) || slices.Contains(resources, "*/"+subresource)
+	}
+	return hasOrAll(resources, resource)
+}
+
+func hasOrAll(values []string, value string) bool {
+	return slices.Contains(values, value) || slices.Contains(values, "*")
+}
+
+// forbidden is the condition that says what the ceiling refuses.
+func forbidden(meshSync *v1alpha1.MeshSync, granted access, ceilingName string) metav1.Condition {
+	if len(granted.refused) == 0 {
+		return condition(meshSync, v1alpha1.ConditionForbidden, metav1.ConditionFalse, v1alpha1.ReasonWithinCeiling,
+			"The agent may read all that the spec asks for")
+	}
+	return condition(meshSync, v1alpha1.ConditionForbidden, metav1.ConditionTrue, v1alpha1.ReasonCeiling,
+		"ClusterRole "+ceilingName+" does not let agents have: "+strings.Join(granted.refused, "; ")+
+			". Add that to it, or take it out of the spec; all else is watched")
+}

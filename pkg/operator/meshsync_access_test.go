@@ -1,0 +1,283 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	rbacac "k8s.io/client-go/applyconfigurations/rbac/v1"
+	"k8s.io/client-go/discovery"
+
+	"meshery.io/operator/pkg/apis/meshery"
+	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
+	"meshery.io/operator/pkg/watchlist"
+)
+
+func readRule(groups, resources []string, verbs ...string) rbacv1.PolicyRule {
+	if len(verbs) == 0 {
+		verbs = readVerbs
+	}
+	return rbacv1.PolicyRule{APIGroups: groups, Resources: resources, Verbs: verbs}
+}
+
+func TestMeshSyncAccess(t *testing.T) {
+	served := []schema.GroupVersionResource{
+		{Version: "v1", Resource: "pods"}, {Version: "v1", Resource: "secrets"}, {Version: "v1", Resource: "events"},
+		{Group: "apps", Version: "v1", Resource: "deployments"},
+		{Group: "example.com", Version: "v1", Resource: "things"}, {Group: "example.com", Version: "v2", Resource: "things"},
+	}
+	everything := []rbacv1.PolicyRule{readRule([]string{"*"}, []string{"*"})}
+	for name, test := range map[string]struct {
+		whitelist, blacklist string
+		sessions             v1alpha1.MeshSyncSessions
+		ceiling              []rbacv1.PolicyRule
+		want                 []string // group/resource,…:verbs, without the base
+		refused              []string
+	}{
+		"what the whitelist names": {
+			whitelist: `["pods.v1.","deployments.v1.apps","services.v1."]`, ceiling: everything,
+			want: []string{"/pods,services:get,list,watch", "apps/deployments:get,list,watch"},
+		},
+		"a kind that is not served yet": {
+			whitelist: `["laters.v1.example.com"]`, ceiling: everything, want: []string{"example.com/laters:get,list,watch"},
+		},
+		"less what the blacklist removes": {
+			whitelist: `["pods.v1.","secrets.v1."]`, blacklist: `["secrets.v1."]`, ceiling: everything, want: []string{"/pods:get,list,watch"},
+		},
+		"everything but the blacklist": {
+			blacklist: `["secrets.v1."]`, ceiling: everything,
+			want: []string{"/pods:get,list,watch", "apps/deployments:get,list,watch", "example.com/things:get,list,watch"},
+		},
+		"no more than the ceiling": {
+			whitelist: `["pods.v1.","secrets.v1."]`, ceiling: []rbacv1.PolicyRule{readRule([]string{""}, []string{"pods"})},
+			want: []string{"/pods:get,list,watch"}, refused: []string{"secrets.v1. (get, list, watch)"},
+		},
+		"a ceiling in several rules": {
+			whitelist: `["pods.v1."]`, ceiling: []rbacv1.PolicyRule{readRule([]string{""}, []string{"pods"}, "get"), readRule([]string{"*"}, []string{"pods"}, "list", "watch")},
+			want: []string{"/pods:get,list,watch"},
+		},
+		"a ceiling that lacks a verb": {
+			whitelist: `["pods.v1."]`, ceiling: []rbacv1.PolicyRule{readRule([]string{""}, []string{"pods"}, "get", "list")},
+			refused: []string{"pods.v1. (watch)"},
+		},
+		"a ceiling for one name does not let a kind be watched": {
+			whitelist: `["pods.v1."]`,
+			ceiling:   []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"*"}, ResourceNames: []string{"one"}}},
+			refused:   []string{"pods.v1. (get, list, watch)"},
+		},
+		"no ceiling": {whitelist: `["pods.v1."]`, refused: []string{"pods.v1. (get, list, watch)"}},
+		"sessions under a ceiling of every kind": {
+			whitelist: `["pods.v1."]`, sessions: v1alpha1.MeshSyncSessions{Logs: true, Exec: true}, ceiling: everything,
+			want: []string{"/pods:get,list,watch"}, refused: []string{"pods/log (get)", "pods/exec (create, get)"},
+		},
+		"sessions that the ceiling names": {
+			whitelist: `["pods.v1."]`, sessions: v1alpha1.MeshSyncSessions{Logs: true, Exec: true},
+			ceiling: append(slices.Clone(everything), readRule([]string{""}, []string{"pods/log"}, "get"), readRule([]string{""}, []string{"*/exec"}, "*")),
+			want:    []string{"/pods:get,list,watch", "/pods/log:get", "/pods/exec:create,get"},
+		},
+		"sessions that nobody asked for": {
+			whitelist: `["pods.v1."]`,
+			ceiling:   []rbacv1.PolicyRule{{APIGroups: []string{"*"}, Resources: []string{"*", "pods/log", "pods/exec"}, Verbs: []string{"*"}}},
+			want:      []string{"/pods:get,list,watch"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list, problems, err := watchlist.Parse(map[string]string{meshery.WhitelistKey: test.whitelist, meshery.BlacklistKey: test.blacklist})
+			if err != nil || len(problems) > 0 {
+				t.Fatal(err, problems)
+			}
+			granted := meshSyncAccess(list, test.sessions, served, test.ceiling)
+			var rules []string
+			for _, rule := range granted.rules[len(baseAccess()):] {
+				rules = append(rules, strings.Join(rule.APIGroups, ",")+"/"+strings.Join(rule.Resources, ",")+":"+strings.Join(rule.Verbs, ","))
+			}
+			if !slices.Equal(rules, test.want) || !slices.Equal(granted.refused, test.refused) {
+				t.Errorf("granted %q, refused %q; want %q and %q", rules, granted.refused, test.want, test.refused)
+			}
+		})
+	}
+}
+
+// may asks the API server whether an agent may do something in all namespaces.
+func may(ctx context.Context, namespace, verb, group, resource string) (bool, error) {
+	resource, subresource, _ := strings.Cut(resource, "/")
+	review, err := server.admin.kube.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
+		Spec: authorizationv1.SubjectAccessReviewSpec{
+			User:               "system:serviceaccount:" + namespace + ":" + meshery.MeshSyncName,
+			ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: verb, Group: group, Resource: resource, Subresource: subresource},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return false, err
+	}
+	return review.Status.Allowed, nil
+}
+
+// wantAccess waits until the agent may watch exactly these of the asked kinds.
+func wantAccess(t *testing.T, namespace string, want map[string]bool) {
+	t.Helper()
+	eventually(t, "the agent's permissions", func(ctx context.Context) error {
+		for resource, wanted := range want {
+			group := ""
+			if resource == "deployments" {
+				group = "apps"
+			}
+			verb := "watch"
+			if strings.Contains(resource, "/") {
+				verb = "get"
+			}
+			if got, err := may(ctx, namespace, verb, group, resource); err != nil || got != wanted {
+				return fmt.Errorf("%s %s: %v (%w), want %v", verb, resource, got, errors.Join(err), wanted)
+			}
+		}
+		return nil
+	})
+}
+
+func patchMeshSync(t *testing.T, namespace, patch string) {
+	t.Helper()
+	_, err := server.admin.meshery.MesheryV1alpha1().MeshSyncs(namespace).
+		Patch(t.Context(), meshery.MeshSyncName, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAnAgentMayReadWhatItsWatchListNames(t *testing.T) {
+	t.Parallel()
+	namespace := startInstallation(t)
+	wantAccess(t, namespace, map[string]bool{"pods": true, "secrets": true, "deployments": true, "serviceaccounts": false, "pods/log": false})
+	patchMeshSync(t, namespace, `{"spec":{"watch-list":{"data":{"whitelist":"[\"pods.v1.\"]"}}}}`)
+	wantAccess(t, namespace, map[string]bool{"pods": true, "secrets": false, "deployments": false})
+	// A list that cannot be read changes nothing; then everything but one kind.
+	patchMeshSync(t, namespace, `{"spec":{"watch-list":{"data":{"whitelist":"pods"}}}}`)
+	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonWatchListInvalid)
+	wantAccess(t, namespace, map[string]bool{"pods": true, "secrets": false, "deployments": false})
+	patchMeshSync(t, namespace, `{"spec":{"watch-list":{"data":{"whitelist":"","blacklist":"[\"secrets.v1.\"]"}}}}`)
+	wantAccess(t, namespace, map[string]bool{"pods": true, "secrets": false, "deployments": true, "serviceaccounts": true, "events": false})
+}
+
+// Whoever may edit a MeshSync gets no more by it than the ceiling, which is followed when it changes.
+func TestNoAgentExceedsTheCeiling(t *testing.T) {
+	t.Parallel()
+	roles := server.admin.kube.RbacV1().ClusterRoles()
+	ceiling, err := roles.Create(t.Context(), &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "ceiling-"},
+		Rules:      []rbacv1.PolicyRule{readRule([]string{""}, []string{"pods", "services"})},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	namespace := newNamespaceUnder(t, ceiling.Name)
+	createBroker(t, namespace)
+	createMeshSync(t, namespace)
+	patchMeshSync(t, namespace, `{"spec":{"sessions":{"logs":true,"exec":true},"watch-list":{"data":{"whitelist":"[\"pods.v1.\",\"secrets.v1.\"]"}}}}`)
+	startOperator(t, namespace, func(o *Options) { o.MeshSyncClusterRole = ceiling.Name })
+	wantAccess(t, namespace, map[string]bool{"pods": true, "services": false, "secrets": false, "pods/log": false, "pods/exec": false})
+	wantForbidden := func(named ...string) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("Forbidden names %q", named), func(ctx context.Context) error {
+			conditions, err := meshSyncConditions(namespace)(ctx)
+			if err != nil {
+				return err
+			}
+			got := meta.FindStatusCondition(conditions, v1alpha1.ConditionForbidden)
+			if got == nil || (got.Status == metav1.ConditionTrue) != (len(named) > 0) {
+				return fmt.Errorf("got %+v", got)
+			}
+			for _, name := range named {
+				if !strings.Contains(got.Message, name) {
+					return fmt.Errorf("%q is not in %q", name, got.Message)
+				}
+			}
+			return nil
+		})
+	}
+	wantForbidden("secrets.v1.", "pods/log", "pods/exec", ceiling.Name)
+
+	// The API server holds the ceiling, whatever the operator would write.
+	grantor, err := newClients(as(t, namespace, meshery.OperatorName), namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	beyond := rbacac.ClusterRole("beyond-" + namespace).
+		WithRules(rbacac.PolicyRule().WithAPIGroups("").WithResources("secrets").WithVerbs("get"))
+	_, err = grantor.grantor.RbacV1().ClusterRoles().Apply(t.Context(), beyond, metav1.ApplyOptions{FieldManager: "test"})
+	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "attempting to grant RBAC permissions not currently held") {
+		t.Errorf("a role beyond the ceiling: %v", err)
+	}
+
+	// The installer opens more, and less.
+	ceiling.Rules = append(ceiling.Rules, readRule([]string{""}, []string{"secrets"}), readRule([]string{""}, []string{"pods/log"}, "get"))
+	if ceiling, err = roles.Update(t.Context(), ceiling, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	wantAccess(t, namespace, map[string]bool{"pods": true, "secrets": true, "pods/log": true, "pods/exec": false})
+	wantForbidden("pods/exec")
+	ceiling.Rules = []rbacv1.PolicyRule{readRule([]string{""}, []string{"secrets"})}
+	if _, err = roles.Update(t.Context(), ceiling, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	wantAccess(t, namespace, map[string]bool{"pods": false, "secrets": true, "pods/log": false})
+	patchMeshSync(t, namespace, `{"spec":{"sessions":null,"watch-list":{"data":{"whitelist":"[\"secrets.v1.\"]"}}}}`)
+	wantForbidden()
+}
+
+func TestServedKinds(t *testing.T) {
+	now := time.Now()
+	api := &fakeDiscovery{lists: []*metav1.APIResourceList{
+		{GroupVersion: "v1", APIResources: []metav1.APIResource{
+			{Name: "pods", Verbs: metav1.Verbs{"get", "list", "watch"}}, {Name: "pods/log", Verbs: metav1.Verbs{"get"}},
+			{Name: "bindings", Verbs: metav1.Verbs{"create"}},
+		}},
+		{GroupVersion: "metrics.k8s.io/v1beta1", APIResources: []metav1.APIResource{{Name: "nodes", Verbs: metav1.Verbs{"list", "watch"}}}},
+	}}
+	served := &servedKinds{client: api, now: func() time.Time { return now }}
+	want := func(why string, asked int, names ...string) {
+		t.Helper()
+		kinds, err := served.get(t.Context())
+		var got []string
+		for _, kind := range kinds {
+			got = append(got, watchlist.Format(kind))
+		}
+		if err != nil || !slices.Equal(got, names) || api.asked != asked {
+			t.Errorf("%s: %q after %d questions, %v; want %q after %d", why, got, api.asked, err, names, asked)
+		}
+	}
+	want("at first", 1, "pods.v1.", "nodes.v1beta1.metrics.k8s.io")
+	want("soon after", 1, "pods.v1.", "nodes.v1beta1.metrics.k8s.io")
+	now = now.Add(servedKindsAge)
+	api.lists, api.err = api.lists[:1], &discovery.ErrGroupDiscoveryFailed{Groups: map[schema.GroupVersion]error{
+		{Group: "metrics.k8s.io", Version: "v1beta1"}: errors.New("its server is down"),
+	}}
+	want("while a group does not answer", 2, "pods.v1.", "nodes.v1beta1.metrics.k8s.io")
+	now, api.err = now.Add(servedKindsAge), nil
+	want("when the group is gone", 3, "pods.v1.")
+	now, api.err = now.Add(servedKindsAge), errors.New("connection refused")
+	if _, err := served.get(t.Context()); err == nil {
+		t.Error("no error while the API server is away")
+	}
+}
+
+type fakeDiscovery struct {
+	discovery.ServerResourcesInterfaceWithContext
+	lists []*metav1.APIResourceList
+	err   error
+	asked int
+}
+
+func (f *fakeDiscovery) ServerGroupsAndResourcesWithContext(context.Context) ([]*metav1.APIGroup, []*metav1.APIResourceList, error) {
+	f.asked++
+	return nil, f.lists, f.err
+}
