@@ -15,7 +15,7 @@ import (
 // people and for comparing: "services.v1. meshery/meshery-broker", and " (being deleted)" behind it when it is.
 func Labelled(ctx context.Context, config *rest.Config, selector string) ([]string, error) {
 	config = rest.CopyConfig(config)
-	config.QPS = -1
+	config.QPS, config.WarningHandler = -1, rest.NoWarnings{} // kinds that are deprecated count too
 	client, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		return nil, err

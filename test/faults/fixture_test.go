@@ -166,8 +166,12 @@ func (p *plane) run(t *testing.T, args ...string) string {
 // install applies what users install, but not the operator's Deployment and the first resources.
 func (p *plane) install(t *testing.T) {
 	t.Helper()
-	for _, manifest := range []string{"00-namespace", "10-crd-brokers", "11-crd-meshsyncs", "20-operator-rbac", "21-meshsync-rbac"} {
-		p.run(t, "apply", "-f", repository+"/manifests/"+manifest+".yaml")
+	files, err := filepath.Glob(repository + "/manifests/[0-2]*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("manifests %v, %v", files, err)
+	}
+	for _, file := range files {
+		p.run(t, "apply", "-f", file)
 	}
 	p.run(t, "wait", "--for=condition=Established", "crd/brokers.meshery.io", "crd/meshsyncs.meshery.io")
 }
@@ -180,23 +184,27 @@ func (p *plane) newNamespace(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := created.Name
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: meshery.OperatorName}}
-	if _, err := p.kube.CoreV1().ServiceAccounts(name).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+	if err := p.copyPermissions(t.Context(), created.Name); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.copyRoles(t.Context(), name); err != nil {
-		t.Fatal(err)
-	}
-	return name
+	return created.Name
 }
 
-func (p *plane) copyRoles(ctx context.Context, namespace string) error {
-	rbac := p.kube.RbacV1()
-	operator := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: meshery.Namespace, Name: meshery.OperatorName}
-	subjects := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: meshery.OperatorName}}
+// copyPermissions makes the accounts of the namespace meshery again, and gives each the same permissions, there and in the cluster.
+func (p *plane) copyPermissions(ctx context.Context, namespace string) error {
+	core, rbac := p.kube.CoreV1(), p.kube.RbacV1()
 	named := metav1.ObjectMeta{GenerateName: "fault-"}
-	roles, err := rbac.Roles(meshery.Namespace).List(ctx, metav1.ListOptions{})
+	accounts, err := core.ServiceAccounts(meshery.Namespace).List(ctx, metav1.ListOptions{LabelSelector: ours})
+	if err != nil {
+		return err
+	}
+	for _, account := range accounts.Items {
+		copied := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: account.Name}}
+		if _, err := core.ServiceAccounts(namespace).Create(ctx, copied, metav1.CreateOptions{}); err != nil {
+			return err
+		}
+	}
+	roles, err := rbac.Roles(meshery.Namespace).List(ctx, metav1.ListOptions{LabelSelector: ours})
 	if err != nil {
 		return err
 	}
@@ -206,31 +214,38 @@ func (p *plane) copyRoles(ctx context.Context, namespace string) error {
 			return err
 		}
 	}
-	bindings, err := rbac.RoleBindings(meshery.Namespace).List(ctx, metav1.ListOptions{})
+	bindings, err := rbac.RoleBindings(meshery.Namespace).List(ctx, metav1.ListOptions{LabelSelector: ours})
 	if err != nil {
 		return err
 	}
 	for _, binding := range bindings.Items {
-		if slices.Contains(binding.Subjects, operator) {
-			copied := &rbacv1.RoleBinding{ObjectMeta: named, RoleRef: binding.RoleRef, Subjects: subjects}
-			if _, err := rbac.RoleBindings(namespace).Create(ctx, copied, metav1.CreateOptions{}); err != nil {
-				return err
-			}
+		copied := &rbacv1.RoleBinding{ObjectMeta: named, RoleRef: binding.RoleRef, Subjects: inNamespace(namespace, binding.Subjects)}
+		if _, err := rbac.RoleBindings(namespace).Create(ctx, copied, metav1.CreateOptions{}); err != nil {
+			return err
 		}
 	}
-	clusterBindings, err := rbac.ClusterRoleBindings().List(ctx, metav1.ListOptions{})
+	clusterBindings, err := rbac.ClusterRoleBindings().List(ctx, metav1.ListOptions{LabelSelector: ours})
 	if err != nil {
 		return err
 	}
 	for _, binding := range clusterBindings.Items {
-		if slices.Contains(binding.Subjects, operator) {
-			copied := &rbacv1.ClusterRoleBinding{ObjectMeta: named, RoleRef: binding.RoleRef, Subjects: subjects}
-			if _, err := rbac.ClusterRoleBindings().Create(ctx, copied, metav1.CreateOptions{}); err != nil {
-				return err
-			}
+		copied := &rbacv1.ClusterRoleBinding{ObjectMeta: named, RoleRef: binding.RoleRef, Subjects: inNamespace(namespace, binding.Subjects)}
+		if _, err := rbac.ClusterRoleBindings().Create(ctx, copied, metav1.CreateOptions{}); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// ours selects what manifests/ installs, and not what an operator makes.
+const ours = meshery.LabelPartOf + "=" + meshery.PartOfMeshery + "," + meshery.LabelManagedBy + "!=" + meshery.OperatorName
+
+func inNamespace(namespace string, subjects []rbacv1.Subject) []rbacv1.Subject {
+	moved := slices.Clone(subjects)
+	for i := range moved {
+		moved[i].Namespace = namespace
+	}
+	return moved
 }
 
 // createResources makes a Broker and a MeshSync with the usual names.
@@ -353,8 +368,13 @@ func allWell(kind string, generation int64, conditions []metav1.Condition) error
 // eventually waits until check has nothing to complain of.
 func eventually(t *testing.T, what string, check func(context.Context) error) {
 	t.Helper()
+	await(t, what, 50*time.Millisecond, check)
+}
+
+func await(t *testing.T, what string, interval time.Duration, check func(context.Context) error) {
+	t.Helper()
 	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), interval, patience, true, func(ctx context.Context) (bool, error) {
 		err := check(ctx)
 		if err == nil || ctx.Err() == nil {
 			last = err
