@@ -32,8 +32,9 @@ bin/image -o dist/images/meshery-operator.tar -name "docker.io/meshery/meshery-o
 bin/image -o dist/images/meshsync.tar -name "docker.io/meshery/meshsync:$tag" -entrypoint /meshsync \
 	"dist/bin/linux-$arch/meshsync=/meshsync"
 
-# nats-server of the version in manifests/, built from source under the name of the public image: a local cluster cannot pull.
+# nats-server of the version in manifests/, built from source under the name of the public image, and at the place where that has
+# it: a local cluster cannot pull.
 go build -C hack/cluster -o "$PWD/bin/cluster" .
 nats=$(sed -nE 's/.*--broker-image=(.*)/\1/p' manifests/40-operator.yaml)
-bin/image -o dist/images/nats.tar -name "docker.io/library/$nats" -entrypoint /nats-server \
-	"$(bin/cluster path nats-server)=/nats-server"
+bin/image -o dist/images/nats.tar -name "docker.io/library/$nats" -entrypoint /usr/local/bin/nats-server \
+	"$(bin/cluster path nats-server)=/usr/local/bin/nats-server"

@@ -30,10 +30,13 @@ const debugVerbosity = 4
 
 // Options of the agent. DefaultOptions are the defaults.
 type Options struct {
-	// BrokerURL is where to publish to. BrokerToken logs in, whatever the URL says: in a URL a token with odd characters can be
-	// mistaken for something else.
-	BrokerURL   string
-	BrokerToken string
+	// BrokerURL is where to publish to. BrokerToken, or BrokerUser and BrokerPassword, log in, whatever the URL says: in a URL a
+	// token with odd characters can be mistaken for something else. BrokerCAFile is the authority of the broker's certificate.
+	BrokerURL      string
+	BrokerToken    string
+	BrokerUser     string
+	BrokerPassword string
+	BrokerCAFile   string
 	// ReconnectWait is the pause between two attempts to reach the broker; 0 is a sensible one.
 	ReconnectWait time.Duration
 
@@ -99,6 +102,9 @@ func (o *Options) ReadEnvironment(getenv func(string) string) {
 		o.BrokerURL = url
 	}
 	o.BrokerToken = getenv(meshery.EnvBrokerToken)
+	o.BrokerUser = getenv(meshery.EnvBrokerUser)
+	o.BrokerPassword = getenv(meshery.EnvBrokerPassword)
+	o.BrokerCAFile = getenv(meshery.EnvBrokerCAFile)
 	o.Namespace = getenv(meshery.EnvNamespace)
 	o.Name = getenv(meshery.EnvName)
 	o.ClearSecrets = strings.EqualFold(getenv(meshery.EnvRedactSecrets), "false")
@@ -132,8 +138,19 @@ func (o *Options) Broker() (bus.Address, error) {
 	if err != nil {
 		return address, fmt.Errorf("set %s or --broker-url: %w", meshery.EnvBrokerURL, err)
 	}
-	if o.BrokerToken != "" {
-		address.Token, address.User, address.Password = o.BrokerToken, "", ""
+	switch {
+	case (o.BrokerUser == "") != (o.BrokerPassword == ""):
+		return address, fmt.Errorf("%s and %s: set both or none", meshery.EnvBrokerUser, meshery.EnvBrokerPassword)
+	case o.BrokerToken != "" && o.BrokerUser != "":
+		return address, fmt.Errorf("%s and %s are both set: want the one that the broker asks for", meshery.EnvBrokerToken, meshery.EnvBrokerUser)
+	case o.BrokerToken != "" || o.BrokerUser != "":
+		address.Token, address.User, address.Password = o.BrokerToken, o.BrokerUser, o.BrokerPassword
+	}
+	if o.BrokerCAFile != "" {
+		if _, err := bus.ReadAuthority(o.BrokerCAFile); err != nil {
+			return address, fmt.Errorf("%s: %w", meshery.EnvBrokerCAFile, err)
+		}
+		address.CAFile = o.BrokerCAFile
 	}
 	return address, nil
 }

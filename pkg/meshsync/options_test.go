@@ -3,6 +3,8 @@ package meshsync_test
 import (
 	"flag"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -66,6 +68,44 @@ func TestTokenOfTheEnvironmentWins(t *testing.T) {
 		address, err := options.Broker()
 		if want := (bus.Address{URL: "nats://host:4223", Token: token}); err != nil || address != want {
 			t.Errorf("%s: got %#v, %v", token, address, err)
+		}
+	}
+}
+
+func TestUserOfTheEnvironmentWins(t *testing.T) {
+	options := parse(t)
+	options.ReadEnvironment(environment(map[string]string{"BROKER_URL": "tls://own:pass@host", "BROKER_USER": "a:b", "BROKER_PASSWORD": "c/d@e%"}))
+	address, err := options.Broker()
+	if want := (bus.Address{URL: "tls://host:4222", User: "a:b", Password: "c/d@e%"}); err != nil || address != want {
+		t.Errorf("got %#v, %v", address, err)
+	}
+	options.ReadEnvironment(environment(map[string]string{"BROKER_URL": "nats://own@host", "BROKER_USER": "a", "BROKER_PASSWORD": "b"}))
+	if address, err := options.Broker(); err != nil || address.Token != "" || address.User != "a" {
+		t.Errorf("a token of the URL stays beside the user: %#v, %v", address, err)
+	}
+}
+
+func TestWhatIsWrongWithTheLoginIsSaidByVariable(t *testing.T) {
+	noCertificate := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(noCertificate, []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		values map[string]string
+		want   string
+	}{
+		{map[string]string{"BROKER_USER": "me"}, "BROKER_USER and BROKER_PASSWORD: set both or none"},
+		{map[string]string{"BROKER_PASSWORD": "s3cret"}, "BROKER_USER and BROKER_PASSWORD: set both or none"},
+		{map[string]string{"BROKER_TOKEN": "s3cret", "BROKER_USER": "me", "BROKER_PASSWORD": "s3cret"}, "BROKER_TOKEN and BROKER_USER are both set"},
+		{map[string]string{"BROKER_CA_FILE": "/does/not/exist"}, "BROKER_CA_FILE: open /does/not/exist: no such file"},
+		{map[string]string{"BROKER_CA_FILE": noCertificate}, "BROKER_CA_FILE: " + noCertificate + " holds no certificate"},
+	} {
+		options := parse(t)
+		options.ReadEnvironment(environment(test.values))
+		options.BrokerURL = "nats://host"
+		err := options.Validate()
+		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%v: got %v, want %s", test.values, err, test.want)
 		}
 	}
 }

@@ -1,11 +1,13 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -32,34 +34,105 @@ func (c *brokerController) sync(ctx context.Context, key cache.ObjectName) (time
 	if err != nil {
 		return 0, ignoreNotFound(err) // gone: owner references clean up
 	}
-	if broker.DeletionTimestamp != nil {
-		return 0, nil
-	}
-	secrets, secretErr := c.createSecrets(ctx, broker)
-	live, applyErr := c.apply(ctx, broker.Namespace, controlledBy(broker), brokerObjects(broker, secrets, c.options))
-	applyErr = errors.Join(secretErr, applyErr)
-	if err := c.writeStatus(ctx, broker, brokerStatus(broker, live, caches.podsOf(key.Namespace, brokerSelector(broker)), applyErr, c.options)); err != nil {
+	err = removeFinalizer(ctx, &c.applier, "Broker", broker, earlierBrokerFinalizer, c.clients.meshery.MesheryV1alpha1().Brokers(key.Namespace))
+	if err != nil || broker.DeletionTimestamp != nil {
 		return 0, err
 	}
-	return retry(applyErr)
+
+	secrets, secretErr := c.gatherSecrets(ctx, broker)
+	statefulSet := c.liveStatefulSet(broker)
+	possible, kept := keepStorage(broker, statefulSet)
+	live, applyErr := c.write(ctx, possible, secrets)
+	if apierrors.IsConflict(applyErr) {
+		return 0, applyErr // the cache is behind: nothing to tell
+	}
+	node, recheckNode, err := c.findNode(ctx, broker)
+	if err != nil {
+		return 0, err
+	}
+	warnings, recheckTLS := c.warnings(broker, secrets)
+	view := &brokerView{
+		service:     find[*corev1.Service](live, broker.Name),
+		statefulSet: cmp.Or(find[*appsv1.StatefulSet](live, broker.Name), statefulSet),
+		pods:        caches.podsOf(key.Namespace, brokerSelector(broker)),
+		node:        node,
+		kept:        kept,
+		warnings:    warnings,
+		err:         errors.Join(secretErr, applyErr),
+	}
+	if err := c.writeStatus(ctx, broker, brokerStatus(broker, view, c.options)); err != nil {
+		return 0, err
+	}
+	recheck, err := retry(view.err)
+	return soonest(recheck, recheckNode, recheckTLS), err
 }
 
-// createSecrets makes the Broker's Secrets where there are none, and returns them all. One that is there keeps its value,
-// whether the operator made it or a user did: clients know it.
-func (c *brokerController) createSecrets(ctx context.Context, broker *v1alpha1.Broker) ([]*corev1.Secret, error) {
+// liveStatefulSet is the one that there is, or nil.
+func (c *brokerController) liveStatefulSet(broker *v1alpha1.Broker) *appsv1.StatefulSet {
+	live, err := c.caches.in(broker.Namespace).statefulSets.StatefulSets(broker.Namespace).Get(broker.Name)
+	if err != nil || !metav1.IsControlledBy(live, broker) {
+		return nil
+	}
+	return live
+}
+
+// write brings the Broker's objects into the wanted state and returns them.
+func (c *brokerController) write(ctx context.Context, broker *v1alpha1.Broker, secrets []*corev1.Secret) ([]metav1.Object, error) {
+	clearErr := c.clearService(ctx, broker)
+	live, applyErr := c.apply(ctx, broker.Namespace, controlledBy(broker), brokerObjects(broker, secrets, c.options))
+	var budgetErr error
+	if broker.Spec.Size < disruptionSize {
+		budgetErr = discard(ctx, &c.applier, controlledBy(broker), "PodDisruptionBudget", broker.Name,
+			c.caches.in(broker.Namespace).disruptions.PodDisruptionBudgets(broker.Namespace),
+			c.clients.kube.PolicyV1().PodDisruptionBudgets(broker.Namespace))
+	}
+	return live, errors.Join(clearErr, applyErr, budgetErr)
+}
+
+// warnings says what works but should be changed, and when to look again.
+func (c *brokerController) warnings(broker *v1alpha1.Broker, secrets []*corev1.Secret) ([]finding, time.Duration) {
+	findings := c.caches.earlierServers(broker)
+	for _, secret := range secrets {
+		if broker.Spec.TLS != nil && secret.Name == broker.Spec.TLS.SecretName {
+			certificate, recheck := tlsWarnings(secret, internalEndpoint(broker, c.options), c.now().Time)
+			return append(certificate, findings...), recheck
+		}
+	}
+	return findings, 0
+}
+
+// gatherSecrets returns all Secrets that the servers read, or nil and what is wrong with one of them. It makes the Broker's own
+// where there are none. One that is there keeps its value, whether the operator made it or a user did: clients know it.
+func (c *brokerController) gatherSecrets(ctx context.Context, broker *v1alpha1.Broker) ([]*corev1.Secret, error) {
 	var (
 		secrets []*corev1.Secret
 		errs    []error
 	)
 	for _, want := range brokerSecrets(broker) {
 		secret, err := c.createSecret(ctx, broker, want)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		secrets = append(secrets, secret)
+		secrets, errs = append(secrets, secret), append(errs, err)
 	}
-	return secrets, errors.Join(errs...)
+	if broker.Spec.TLS != nil {
+		secret, err := c.tlsSecret(ctx, broker)
+		secrets, errs = append(secrets, secret), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return secrets, nil
+}
+
+func (c *brokerController) tlsSecret(ctx context.Context, broker *v1alpha1.Broker) (*corev1.Secret, error) {
+	name := broker.Spec.TLS.SecretName
+	secret, err := c.secret(ctx, cache.NewObjectName(broker.Namespace, name))
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, &unavailable{v1alpha1.ReasonSecretInvalid, fmt.Sprintf("spec.tls.secretName: Secret %s does not exist: "+
+			"create it with kubectl create secret tls -n %s %s --cert=FILE --key=FILE; the servers stay as they are until then", name, broker.Namespace, name)}
+	case err != nil:
+		return nil, fmt.Errorf("read Secret %s: %w", name, err)
+	}
+	return secret, checkTLS(secret)
 }
 
 func (c *brokerController) createSecret(ctx context.Context, broker *v1alpha1.Broker, want secretSpec) (*corev1.Secret, error) {

@@ -2,65 +2,44 @@ package operator
 
 import (
 	"fmt"
-	"net"
+	"slices"
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 )
 
-// brokerStatus says where clients connect and whether they can. live is what there is of the Broker's objects, pods are its
-// pods, and applyErr is what kept anything from being as wanted.
-func brokerStatus(broker *v1alpha1.Broker, live []metav1.Object, pods []*corev1.Pod, applyErr error, options *Options) v1alpha1.BrokerStatus {
-	rollout := statefulSetRollout(broker, find[*appsv1.StatefulSet](live, broker.Name))
-	troubles := append(findingsOf(applyErr), podTroubles(pods)...)
-	external, externalCondition := externalEndpoint(broker, find[*corev1.Service](live, broker.Name))
+// brokerView is what a sync has seen of a Broker.
+type brokerView struct {
+	service     *corev1.Service
+	statefulSet *appsv1.StatefulSet
+	pods        []*corev1.Pod
+	node        nodeAddress
+	kept        []finding // what stays other than the spec asks, though the broker works
+	warnings    []finding
+	err         error // what kept anything from being as wanted
+}
+
+// brokerStatus says where clients connect and whether they can.
+func brokerStatus(broker *v1alpha1.Broker, view *brokerView, options *Options) v1alpha1.BrokerStatus {
+	rollout := statefulSetRollout(broker, view.statefulSet)
+	notAsWanted := findingsOf(view.err)
+	troubles := podTroubles(view.pods)
+	external, externalCondition := externalEndpoint(broker, view.service, view.node)
 	return v1alpha1.BrokerStatus{
 		Endpoint: v1alpha1.BrokerEndpoint{Internal: internalEndpoint(broker, options), External: external},
 		Conditions: []metav1.Condition{
-			brokerReady(broker, rollout, findingsOf(applyErr), troubles),
-			rollout.progressing(broker, "NATS servers"),
-			degraded(broker, troubles),
-			warning(broker, brokerWarnings(broker)),
+			brokerReady(broker, rollout, notAsWanted, troubles),
+			brokerProgressing(broker, rollout, view.pods),
+			degraded(broker, slices.Concat(notAsWanted, troubles, view.kept)),
+			warning(broker, slices.Concat(view.warnings, sizeWarnings(broker))),
 			externalCondition,
 		},
 	}
 }
-
-// internalEndpoint is the client Service's DNS name: it holds from before the Service exists until after it was recreated.
-func internalEndpoint(broker *v1alpha1.Broker, options *Options) string {
-	return hostPort(broker.Name+"."+broker.Namespace+".svc."+options.ClusterDomain, meshery.PortClient)
-}
-
-// externalEndpoint is where clients outside the cluster connect, and the condition that says which rule chose it, or why
-// there is none.
-func externalEndpoint(broker *v1alpha1.Broker, service *corev1.Service) (string, metav1.Condition) {
-	say := func(status metav1.ConditionStatus, reason, message string) metav1.Condition {
-		return condition(broker, v1alpha1.ConditionExternalEndpoint, status, reason, message)
-	}
-	if override := broker.Spec.Service.ExternalEndpointOverride; override != "" {
-		return override, say(metav1.ConditionTrue, v1alpha1.ReasonOverride, "spec.service.externalEndpointOverride")
-	}
-	if brokerServiceType(broker) != corev1.ServiceTypeLoadBalancer {
-		return "", say(metav1.ConditionFalse, v1alpha1.ReasonInClusterOnly, "A Service of this type has no address outside the cluster")
-	}
-	if service != nil && service.Spec.Type == corev1.ServiceTypeLoadBalancer {
-		for _, ingress := range service.Status.LoadBalancer.Ingress {
-			for _, address := range []string{ingress.IP, ingress.Hostname} {
-				if address != "" {
-					return hostPort(address, meshery.PortClient), say(metav1.ConditionTrue, v1alpha1.ReasonLoadBalancer, "The load balancer's address")
-				}
-			}
-		}
-	}
-	return "", say(metav1.ConditionFalse, v1alpha1.ReasonLoadBalancerPending, "No load balancer has given the Service an address yet")
-}
-
-func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
 
 func statefulSetRollout(broker *v1alpha1.Broker, statefulSet *appsv1.StatefulSet) rollout {
 	if statefulSet == nil {
@@ -80,17 +59,51 @@ func brokerReady(broker *v1alpha1.Broker, rollout rollout, notAsWanted, troubles
 	case len(notAsWanted) > 0:
 		return notApplied(broker, notAsWanted)
 	case !rollout.done():
-		return ready(broker, metav1.ConditionFalse, v1alpha1.ReasonBrokerPodsNotReady, withTroubles(rollout.describe("NATS servers")+rollout.missingPods(broker), troubles))
+		return ready(broker, metav1.ConditionFalse, v1alpha1.ReasonBrokerPodsNotReady, withTroubles(describeServers(broker, rollout), troubles))
 	default:
 		return ready(broker, metav1.ConditionTrue, v1alpha1.ReasonBrokerDeployed, "Broker is running")
 	}
 }
 
-func brokerWarnings(broker *v1alpha1.Broker) []finding {
-	var findings []finding
-	if size := broker.Spec.Size; size%2 == 0 {
-		findings = append(findings, finding{v1alpha1.ReasonEvenSize, fmt.Sprintf(
-			"%d NATS servers need %d to agree and so survive no more failures than %d would: use an odd spec.size", size, size/2+1, size-1)})
+// brokerProgressing says also what a change of size means for the messages that the broker keeps.
+func brokerProgressing(broker *v1alpha1.Broker, rollout rollout, pods []*corev1.Pod) metav1.Condition {
+	progressing := rollout.progressing(broker, "NATS servers")
+	if rollout.done() {
+		return progressing
 	}
-	return findings
+	progressing.Message = describeServers(broker, rollout)
+	if resizing(broker, pods) {
+		progressing.Reason = v1alpha1.ReasonResizing
+		progressing.Message = fmt.Sprintf("The number of NATS servers changes to %d: %s", broker.Spec.Size, progressing.Message)
+		if broker.Spec.EnabledJetStream() {
+			progressing.Message += ". What JetStream holds is lost by that, and MeshSync publishes it again"
+		}
+	}
+	return progressing
+}
+
+// resizing reports whether there is still a server of a cluster of another size.
+func resizing(broker *v1alpha1.Broker, pods []*corev1.Pod) bool {
+	return slices.ContainsFunc(pods, func(pod *corev1.Pod) bool {
+		return pod.Annotations[annotationServers] != strconv.Itoa(int(broker.Spec.Size))
+	})
+}
+
+// describeServers tells also of pods that are not even there: a StatefulSet's status does not say why, only its Events do.
+func describeServers(broker *v1alpha1.Broker, rollout rollout) string {
+	text := rollout.describe("NATS servers")
+	if missing := rollout.want - rollout.pods; rollout.observed && missing > 0 {
+		text += fmt.Sprintf("; %d pods are not there: if that lasts, a quota or an admission webhook may refuse them, see kubectl describe statefulset -n %s %s",
+			missing, broker.Namespace, broker.Name)
+	}
+	return text
+}
+
+func sizeWarnings(broker *v1alpha1.Broker) []finding {
+	size := broker.Spec.Size
+	if size%2 != 0 {
+		return nil
+	}
+	return []finding{{v1alpha1.ReasonEvenSize, fmt.Sprintf(
+		"%d NATS servers need %d to agree and so survive no more failures than %d would: use an odd spec.size", size, size/2+1, size-1)}}
 }

@@ -69,6 +69,7 @@ type namespaceCache struct {
 	deployments     appslisters.DeploymentLister
 	disruptions     policylisters.PodDisruptionBudgetLister
 	pods            corelisters.PodLister
+	earlierBrokers  cache.Indexer // metadata of the Kubebuilder operator's StatefulSet only
 }
 
 // podsOf are the pods with the labels of a workload's selector, in one namespace.
@@ -149,6 +150,11 @@ func (c *caches) watchNamespace(clients clients, namespace string, e *enqueuer) 
 	c.informers = append(c.informers, secrets)
 	on(e, cache.NewTypedSharedIndexInformer[*metav1.PartialObjectMetadata](secrets), e.usersSecret)
 
+	earlierBrokers := metadatainformer.NewFilteredMetadataInformer(clients.metadata, appsv1.SchemeGroupVersion.WithResource("statefulsets"), namespace, 0,
+		cache.Indexers{}, onlyNamed(earlierBroker)).Informer()
+	c.informers = append(c.informers, earlierBrokers)
+	on(e, cache.NewTypedSharedIndexInformer[*metav1.PartialObjectMetadata](earlierBrokers), owner[*metav1.PartialObjectMetadata](e))
+
 	resources := custom.Meshery().V1alpha1()
 	core, apps, rbac, policy := owned.Core().V1(), owned.Apps().V1(), owned.Rbac().V1(), owned.Policy().V1()
 	c.namespaces[namespace] = &namespaceCache{
@@ -164,12 +170,13 @@ func (c *caches) watchNamespace(clients clients, namespace string, e *enqueuer) 
 		deployments:     apps.Deployments().Lister(),
 		disruptions:     policy.PodDisruptionBudgets().Lister(),
 		pods:            core.Pods().Lister(),
+		earlierBrokers:  earlierBrokers.GetIndexer(),
 	}
 
 	on(e, resources.Brokers().TypedInformer(), e.broker)
 	on(e, resources.MeshSyncs().TypedInformer(), e.meshSync)
 	on(e, core.ConfigMaps().TypedInformer(), owner[*corev1.ConfigMap](e))
-	on(e, core.Secrets().TypedInformer(), owner[*corev1.Secret](e))
+	on(e, core.Secrets().TypedInformer(), e.secret)
 	on(e, core.Services().TypedInformer(), owner[*corev1.Service](e))
 	on(e, core.ServiceAccounts().TypedInformer(), owner[*corev1.ServiceAccount](e))
 	on(e, rbac.Roles().TypedInformer(), owner[*rbacv1.Role](e))

@@ -44,37 +44,6 @@ func newMeshSync(mods ...func(*v1alpha1.MeshSync)) *v1alpha1.MeshSync {
 	return meshSync
 }
 
-func TestExternalEndpoint(t *testing.T) {
-	loadBalancer := func(ingress ...corev1.LoadBalancerIngress) *corev1.Service {
-		return &corev1.Service{
-			Spec:   corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer},
-			Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: ingress}},
-		}
-	}
-	for name, test := range map[string]struct {
-		override string
-		service  *corev1.Service
-		want     string
-	}{
-		"no Service yet":                          {service: nil, want: ""},
-		"a ClusterIP is not reachable":            {service: &corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP}}, want: ""},
-		"a load balancer is pending":              {service: loadBalancer(), want: ""},
-		"a load balancer has an IP":               {service: loadBalancer(corev1.LoadBalancerIngress{IP: "192.0.2.7"}), want: "192.0.2.7:4222"},
-		"an IPv6 address is put in brackets":      {service: loadBalancer(corev1.LoadBalancerIngress{IP: "2001:db8::7"}), want: "[2001:db8::7]:4222"},
-		"a load balancer has a host name":         {service: loadBalancer(corev1.LoadBalancerIngress{Hostname: "lb.example.com"}), want: "lb.example.com:4222"},
-		"an override wins":                        {override: "nats.example.com:443", service: loadBalancer(corev1.LoadBalancerIngress{IP: "192.0.2.7"}), want: "nats.example.com:443"},
-		"an override needs no Service":            {override: "nats.example.com:443", want: "nats.example.com:443"},
-		"a first ingress that is empty is passed": {service: loadBalancer(corev1.LoadBalancerIngress{}, corev1.LoadBalancerIngress{IP: "192.0.2.8"}), want: "192.0.2.8:4222"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			broker := newBroker(func(b *v1alpha1.Broker) { b.Spec.Service.ExternalEndpointOverride = test.override })
-			if got, _ := externalEndpoint(broker, test.service); got != test.want {
-				t.Errorf("got %q, want %q", got, test.want)
-			}
-		})
-	}
-}
-
 func TestBrokerReady(t *testing.T) {
 	statefulSet := func(generation, observed int64, replicas, updated, ready int32) *appsv1.StatefulSet {
 		return &appsv1.StatefulSet{
@@ -140,7 +109,7 @@ func TestCustomBrokerURL(t *testing.T) {
 		"tls://user:p%40ss@nats.example.com": "nats.example.com:4222",
 		"nats://[2001:db8::1]:4222":          "[2001:db8::1]:4222",
 	} {
-		if got, err := customTarget(url); err != nil || got.address != want || got.url != url || got.tokenSecret != "" {
+		if got, err := customTarget(url); err != nil || got.address != want || got.url != url || len(got.login) > 0 {
 			t.Errorf("%s: got %+v, %v; want address %s", url, got, err, want)
 		}
 	}
@@ -230,7 +199,11 @@ func TestNoObjectHoldsTheToken(t *testing.T) {
 	for _, spec := range brokerSecrets(broker) {
 		secrets = append(secrets, newBrokerSecret(broker, spec))
 	}
-	objects := append(brokerObjects(broker, secrets, &options), meshSyncObjects(newMeshSync(), nativeTarget(broker, secrets[0]), true, &options)...)
+	target, err := nativeTarget(broker, secrets[0], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := append(brokerObjects(broker, secrets, &options), meshSyncObjects(newMeshSync(), target, true, &options)...)
 	text, err := json.Marshal(objects)
 	if err != nil {
 		t.Fatal(err)

@@ -95,8 +95,17 @@ func (e *enqueuer) pod(pod *corev1.Pod) {
 	}
 }
 
+// secret enqueues what a Secret of the operator's was made for, and what names it: a user may use it elsewhere too.
+func (e *enqueuer) secret(secret *corev1.Secret) {
+	owner[*corev1.Secret](e)(secret)
+	e.namedSecret(secret)
+}
+
 // usersSecret enqueues what a Secret that the operator did not make is for.
-func (e *enqueuer) usersSecret(secret *metav1.PartialObjectMetadata) {
+func (e *enqueuer) usersSecret(secret *metav1.PartialObjectMetadata) { e.namedSecret(secret) }
+
+func (e *enqueuer) namedSecret(object metav1.Object) {
+	secret := cache.MetaObjectToName(object)
 	cached := e.caches.in(secret.Namespace)
 	brokers, _ := cached.brokers.Brokers(secret.Namespace).List(labels.Everything()) // a cache's List of everything cannot fail
 	for _, broker := range brokers {

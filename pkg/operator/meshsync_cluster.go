@@ -3,7 +3,6 @@ package operator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"time"
 
@@ -12,7 +11,6 @@ import (
 	metaac "k8s.io/client-go/applyconfigurations/meta/v1"
 	rbacac "k8s.io/client-go/applyconfigurations/rbac/v1"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/klog/v2"
 
 	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
@@ -64,10 +62,10 @@ func meshSyncClusterRoleBinding(meshSync *v1alpha1.MeshSync, crd metav1.Object) 
 }
 
 // madeFor tells cluster-scoped objects of ours from those of everybody else.
-func madeFor(meshSync *v1alpha1.MeshSync) func(metav1.Object) bool {
+func madeFor(meshSync cache.ObjectName) func(metav1.Object) bool {
 	return func(live metav1.Object) bool {
 		key, ok := ownerOfClusterScoped(live)
-		return ok && key == cache.MetaObjectToName(meshSync)
+		return ok && key == meshSync
 	}
 }
 
@@ -91,35 +89,15 @@ func (c *meshSyncController) applyClusterScoped(ctx context.Context, meshSync *v
 		return errors.New("the CRD of MeshSync is gone")
 	}
 	objects := []any{meshSyncClusterRole(meshSync, crd, granted), meshSyncClusterRoleBinding(meshSync, crd)}
-	_, err := c.apply(ctx, meshSync.Namespace, madeFor(meshSync), objects)
+	_, err := c.apply(ctx, meshSync.Namespace, madeFor(cache.MetaObjectToName(meshSync)), objects)
 	return err
 }
 
 // deleteClusterScoped removes what no owner reference takes away with a MeshSync.
 func (c *meshSyncController) deleteClusterScoped(ctx context.Context, key cache.ObjectName) error {
 	name, rbac := clusterScopedName(key), c.clients.grantor.RbacV1()
-	binding, bindingErr := c.caches.clusterRoleBindings.Get(name)
-	if bindingErr == nil {
-		bindingErr = rbac.ClusterRoleBindings().Delete(ctx, name, onlyIfStill(binding))
-		deleted(ctx, "ClusterRoleBinding", name, bindingErr)
-	}
-	role, roleErr := c.caches.clusterRoles.Get(name)
-	if roleErr == nil {
-		roleErr = rbac.ClusterRoles().Delete(ctx, name, onlyIfStill(role))
-		deleted(ctx, "ClusterRole", name, roleErr)
-	}
-	if err := errors.Join(ignoreNotFound(bindingErr), ignoreNotFound(roleErr)); err != nil {
-		return fmt.Errorf("delete the cluster-scoped objects of MeshSync %s: %w", key, err)
-	}
-	return nil
-}
-
-func onlyIfStill(live metav1.Object) metav1.DeleteOptions {
-	return metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(live.GetUID()))}
-}
-
-func deleted(ctx context.Context, kind, name string, err error) {
-	if err == nil {
-		klog.FromContext(ctx).V(2).Info("Deleted object", "kind", kind, "name", name)
-	}
+	return errors.Join(
+		discard(ctx, &c.applier, madeFor(key), "ClusterRoleBinding", name, c.caches.clusterRoleBindings, rbac.ClusterRoleBindings()),
+		discard(ctx, &c.applier, madeFor(key), "ClusterRole", name, c.caches.clusterRoles, rbac.ClusterRoles()),
+	)
 }

@@ -3,15 +3,15 @@ package operator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
 
-	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 	mesheryac "meshery.io/operator/pkg/generated/applyconfiguration/meshery/v1alpha1"
 	"meshery.io/operator/pkg/watchlist"
@@ -36,58 +36,69 @@ func (c *meshSyncController) sync(ctx context.Context, key cache.ObjectName) (ti
 	if apierrors.IsNotFound(err) {
 		return 0, c.deleteClusterScoped(ctx, key) // all else goes by its owner reference
 	}
+	if err != nil {
+		return 0, err
+	}
+	err = removeFinalizer(ctx, &c.applier, "MeshSync", meshSync, earlierMeshSyncFinalizer, c.clients.meshery.MesheryV1alpha1().MeshSyncs(key.Namespace))
 	if err != nil || meshSync.DeletionTimestamp != nil {
 		return 0, err
 	}
 
 	broker, brokerErr := c.target(ctx, meshSync)
 	listErr := checkWatchList(meshSync)
-	live, applyErr := c.apply(ctx, key.Namespace, controlledBy(meshSync), meshSyncObjects(meshSync, broker, listErr == nil, c.options))
+	live, applyErr := c.applyNamespaced(ctx, meshSync, broker, listErr == nil)
 	granted, accessRecheck, accessErr := c.grant(ctx, meshSync, listErr == nil)
 	applyErr = errors.Join(brokerErr, listErr, applyErr, accessErr)
-	status := meshSyncStatus(meshSync, broker, live, caches.podsOf(key.Namespace, meshSyncSelector(meshSync)), applyErr)
+	status := meshSyncStatus(meshSync, broker, live, caches.podsOf(key.Namespace, meshSyncSelector(meshSync)), applyErr, c.options)
 	status.Conditions = append(status.Conditions, forbidden(meshSync, granted, c.options.MeshSyncClusterRole))
 	if err := c.writeStatus(ctx, meshSync, status); err != nil {
 		return 0, err
 	}
 	recheck, err := retry(applyErr)
-	return sooner(recheck, accessRecheck), err
+	return soonest(recheck, accessRecheck), err
 }
 
-// target finds the broker that the agent is to publish to. Its error is an unavailable: an event of the Broker or of the
-// MeshSync ends it.
-func (c *meshSyncController) target(ctx context.Context, meshSync *v1alpha1.MeshSync) (target, error) {
-	name, native := nativeBroker(meshSync)
-	if !native {
-		return customTarget(meshSync.Spec.Broker.Custom.URL)
+// applyNamespaced brings the objects of the MeshSync's namespace into the wanted state, and returns what there is of them.
+func (c *meshSyncController) applyNamespaced(ctx context.Context, meshSync *v1alpha1.MeshSync, broker target, watchListOK bool) ([]metav1.Object, error) {
+	var replaceErr, copyErr error
+	if broker.url != "" {
+		replaceErr = c.removeOtherDeployment(ctx, meshSync)
 	}
-	if name.Namespace != meshSync.Namespace {
-		return target{}, &unavailable{v1alpha1.ReasonNamespaceNotServed, fmt.Sprintf(
-			"Broker %s lives in another namespace, where its token cannot be used: name one in %s, or use spec.broker.custom", name, meshSync.Namespace)}
+	live, err := c.apply(ctx, meshSync.Namespace, controlledBy(meshSync), meshSyncObjects(meshSync, broker, watchListOK, c.options))
+	if broker.url != "" && err == nil {
+		copyErr = c.removeCopy(ctx, meshSync)
 	}
-	broker, err := c.caches.in(name.Namespace).brokers.Brokers(name.Namespace).Get(name.Name)
-	switch {
-	case apierrors.IsNotFound(err):
-		return target{}, &unavailable{v1alpha1.ReasonBrokerNotFound, fmt.Sprintf("Broker %s does not exist", name)}
-	case err != nil:
-		return target{}, err
-	case broker.Status.Endpoint.Internal == "":
-		return target{}, &unavailable{v1alpha1.ReasonBrokerNotReady, fmt.Sprintf("Broker %s has no endpoint yet", name)}
+	if find[*appsv1.Deployment](live, meshSync.Name) == nil { // it was not touched: the agent goes on as it is
+		present, err := c.caches.in(meshSync.Namespace).deployments.Deployments(meshSync.Namespace).Get(meshSync.Name)
+		if err == nil && controlledBy(meshSync)(present) {
+			live = append(live, present)
+		}
 	}
-	token, err := c.secret(ctx, cache.NewObjectName(name.Namespace, meshery.BrokerTokenSecret(broker.Name)))
-	if apierrors.IsNotFound(err) {
-		return target{}, &unavailable{v1alpha1.ReasonBrokerNotReady, fmt.Sprintf("Broker %s has no token yet", name)}
+	return live, errors.Join(replaceErr, err, copyErr)
+}
+
+// removeOtherDeployment deletes the agent's Deployment where its selector is another than ours, such as an earlier operator's: a
+// selector cannot be changed.
+func (c *meshSyncController) removeOtherDeployment(ctx context.Context, meshSync *v1alpha1.MeshSync) error {
+	deployments := c.clients.kube.AppsV1().Deployments(meshSync.Namespace)
+	live, err := c.caches.in(meshSync.Namespace).deployments.Deployments(meshSync.Namespace).Get(meshSync.Name)
+	if apierrors.IsNotFound(err) { // an earlier operator's has no label of ours
+		live, err = deployments.Get(ctx, meshSync.Name, metav1.GetOptions{})
 	}
 	if err != nil {
-		return target{}, fmt.Errorf("read the token of Broker %s: %w", name, err)
+		return ignoreNotFound(err)
 	}
-	return nativeTarget(broker, token), nil
+	if !controlledBy(meshSync)(live) || equality.Semantic.DeepEqual(live.Spec.Selector, &metav1.LabelSelector{MatchLabels: meshSyncSelector(meshSync)}) {
+		return nil
+	}
+	return c.remove(ctx, "Deployment", live, deployments)
 }
 
-// access says what the agent may read. Its list is what spec.watch-list says; a list without a whitelist is everything that the
+// access says what the agent may read. A list without a whitelist is everything that the
 // API server serves now, so it is looked at again.
 func (c *meshSyncController) access(ctx context.Context, meshSync *v1alpha1.MeshSync) (granted access, recheck time.Duration, err error) {
-	list, _, err := watchlist.Parse(meshSync.Spec.WatchList.Data)
+	_, data := watchListOf(meshSync)
+	list, _, err := watchlist.Parse(data)
 	if err != nil {
 		return access{}, 0, err
 	}

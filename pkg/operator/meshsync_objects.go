@@ -1,78 +1,24 @@
 package operator
 
 import (
-	"net"
-	"net/url"
+	"path"
 	"strconv"
-	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	appsac "k8s.io/client-go/applyconfigurations/apps/v1"
 	coreac "k8s.io/client-go/applyconfigurations/core/v1"
 	metaac "k8s.io/client-go/applyconfigurations/meta/v1"
 	rbacac "k8s.io/client-go/applyconfigurations/rbac/v1"
-	"k8s.io/client-go/tools/cache"
 
 	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 )
 
-// target is the broker that an agent publishes to.
-type target struct {
-	// url is what the agent connects to. A native broker's holds $(BROKER_TOKEN), which Kubernetes replaces when the container
-	// starts, so that no pod spec holds the token.
-	url string
-	// tokenSecret holds the token; empty for a custom broker.
-	tokenSecret string
-	// tokenHash changes with the token, which the agent reads only when it starts.
-	tokenHash string
-	// address is host:port, without credentials.
-	address string
-}
-
-// nativeBroker is the Broker that a MeshSync names, or false when it names a custom URL.
-func nativeBroker(meshSync *v1alpha1.MeshSync) (cache.ObjectName, bool) {
-	if meshSync.Spec.Broker.Custom.URL != "" {
-		return cache.ObjectName{}, false
-	}
-	name := cache.ObjectName{Namespace: meshSync.Namespace, Name: meshery.BrokerName}
-	if native := meshSync.Spec.Broker.Native; native.Name != "" {
-		name.Name = native.Name
-		if native.Namespace != "" {
-			name.Namespace = native.Namespace
-		}
-	}
-	return name, true
-}
-
-func nativeTarget(broker *v1alpha1.Broker, token *corev1.Secret) target {
-	endpoint := broker.Status.Endpoint.Internal
-	return target{
-		url:         "nats://$(" + meshery.EnvBrokerToken + ")@" + endpoint,
-		tokenSecret: token.Name,
-		tokenHash:   secretHash(token),
-		address:     endpoint,
-	}
-}
-
-func customTarget(text string) (target, error) {
-	absolute := text
-	if !strings.Contains(absolute, "://") {
-		absolute = "nats://" + absolute
-	}
-	parsed, err := url.Parse(absolute)
-	if err != nil || parsed.Hostname() == "" {
-		// Not the error of url.Parse: it repeats the URL, and with it a password.
-		return target{}, &unavailable{v1alpha1.ReasonBrokerURLInvalid, "spec.broker.custom.url is not a URL such as nats://nats.example.com:4222"}
-	}
-	port := parsed.Port()
-	if port == "" {
-		port = strconv.Itoa(meshery.PortClient)
-	}
-	// Kubernetes would expand $(NAME) in the value of an environment variable.
-	return target{url: strings.ReplaceAll(text, "$", "$$"), address: net.JoinHostPort(parsed.Hostname(), port)}, nil
-}
+// Where the agent finds the authority of the broker's certificate.
+const (
+	authorityDir    = "/etc/meshery/broker"
+	authorityVolume = "broker-authority"
+)
 
 // meshSyncSelector tells the pods of one MeshSync from those of another. A Deployment's selector cannot be changed later.
 func meshSyncSelector(meshSync *v1alpha1.MeshSync) map[string]string {
@@ -142,11 +88,12 @@ func meshSyncSubject(meshSync *v1alpha1.MeshSync) *rbacac.SubjectApplyConfigurat
 // meshSyncWatchList hands the watch-list to the agent, which follows this object while it runs. Both keys are always there,
 // empty for unset, so that nobody else's stay beside them.
 func meshSyncWatchList(meshSync *v1alpha1.MeshSync) *coreac.ConfigMapApplyConfiguration {
+	_, data := watchListOf(meshSync)
 	return coreac.ConfigMap(meshery.WatchListConfigMap(meshSync.Name), meshSync.Namespace).
 		WithLabels(meshSyncLabels(meshSync)).
 		WithOwnerReferences(ownerReference(meshSync, meshSyncKind)).
 		WithData(map[string]string{meshery.WhitelistKey: "", meshery.BlacklistKey: ""}).
-		WithData(meshSync.Spec.WatchList.Data)
+		WithData(data)
 }
 
 // meshSyncDeployment leaves alone what Meshery Server applies with its own field manager: args, some environment variables
@@ -158,8 +105,14 @@ func meshSyncDeployment(meshSync *v1alpha1.MeshSync, broker target, options *Opt
 			WithServiceAccountName(meshSync.Name).
 			WithTerminationGracePeriodSeconds(60).
 			WithContainers(meshSyncContainer(meshSync, broker, options)), meshSync.Spec.PodSettings))
-	if broker.tokenHash != "" {
-		pod.WithAnnotations(map[string]string{annotationSecretHash: broker.tokenHash})
+	if broker.loginHash != "" {
+		pod.WithAnnotations(map[string]string{annotationSecretHash: broker.loginHash})
+	}
+	if broker.authoritySecret != "" {
+		// The one key: a Secret with a certificate has its private key beside it.
+		pod.Spec.WithVolumes(coreac.Volume().WithName(authorityVolume).WithSecret(coreac.SecretVolumeSource().
+			WithSecretName(broker.authoritySecret).
+			WithItems(coreac.KeyToPath().WithKey(meshery.BrokerCAKey).WithPath(meshery.BrokerCAKey))))
 	}
 	return appsac.Deployment(meshSync.Name, meshSync.Namespace).
 		WithLabels(meshSyncLabels(meshSync)).
@@ -171,8 +124,8 @@ func meshSyncDeployment(meshSync *v1alpha1.MeshSync, broker target, options *Opt
 }
 
 func meshSyncContainer(meshSync *v1alpha1.MeshSync, broker target, options *Options) *coreac.ContainerApplyConfiguration {
-	image := imageWithTag(options.MeshSyncImage, meshSync.Spec.Version)
-	return coreac.Container().
+	image, _ := meshSyncImage(meshSync, options)
+	container := coreac.Container().
 		WithName(meshery.ContainerMeshSync).
 		WithImage(image).
 		WithImagePullPolicy(pullPolicy(image)).
@@ -184,6 +137,10 @@ func meshSyncContainer(meshSync *v1alpha1.MeshSync, broker target, options *Opti
 		// The limit leaves room for the objects of a large cluster, which the agent holds while it lists them.
 		WithResources(resources("100m", "128Mi", "4Gi")).
 		WithSecurityContext(hardenedContainer())
+	if broker.authoritySecret != "" {
+		container.WithVolumeMounts(coreac.VolumeMount().WithName(authorityVolume).WithMountPath(authorityDir).WithReadOnly(true))
+	}
+	return container
 }
 
 func meshSyncEnv(meshSync *v1alpha1.MeshSync, broker target) []*coreac.EnvVarApplyConfiguration {
@@ -191,8 +148,11 @@ func meshSyncEnv(meshSync *v1alpha1.MeshSync, broker target) []*coreac.EnvVarApp
 		return coreac.EnvVar().WithName(name).WithValue(value)
 	}
 	var env []*coreac.EnvVarApplyConfiguration
-	if broker.tokenSecret != "" {
-		env = append(env, secretEnv(meshery.EnvBrokerToken, broker.tokenSecret, meshery.BrokerTokenKey))
+	for _, value := range broker.login { // before the URL, which may refer to one
+		env = append(env, secretEnv(value.env, value.secret, value.key))
+	}
+	if broker.authoritySecret != "" {
+		env = append(env, literal(meshery.EnvBrokerCAFile, path.Join(authorityDir, meshery.BrokerCAKey)))
 	}
 	env = append(env,
 		literal(meshery.EnvBrokerURL, broker.url),

@@ -1,31 +1,37 @@
 package operator
 
 import (
-	"strings"
-
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
-	"meshery.io/operator/pkg/watchlist"
 )
 
 // meshSyncStatus says where the agent publishes to and whether it does. live is what there is of the MeshSync's objects, pods are
 // its pods, and applyErr is what kept anything from being as wanted.
-func meshSyncStatus(meshSync *v1alpha1.MeshSync, broker target, live []metav1.Object, pods []*corev1.Pod, applyErr error) v1alpha1.MeshSyncStatus {
-	rollout := deploymentRollout(meshSync, find[*appsv1.Deployment](live, meshSync.Name))
+func meshSyncStatus(meshSync *v1alpha1.MeshSync, broker target, live []metav1.Object, pods []*corev1.Pod, applyErr error, options *Options) v1alpha1.MeshSyncStatus {
+	deployment := find[*appsv1.Deployment](live, meshSync.Name)
+	rollout := deploymentRollout(meshSync, deployment)
 	troubles := append(findingsOf(applyErr), podTroubles(pods)...)
-	troubles = append(troubles, refusedPods(find[*appsv1.Deployment](live, meshSync.Name))...)
+	troubles = append(troubles, refusedPods(deployment)...)
 	return v1alpha1.MeshSyncStatus{
-		PublishingTo: broker.address,
+		PublishingTo: publishingTo(meshSync, broker, deployment),
 		Conditions: []metav1.Condition{
 			meshSyncReady(meshSync, rollout, findingsOf(applyErr), troubles),
 			rollout.progressing(meshSync, "agents"),
 			degraded(meshSync, troubles),
-			warning(meshSync, meshSyncWarnings(meshSync)),
+			warning(meshSync, meshSyncWarnings(meshSync, options)),
 		},
 	}
+}
+
+// publishingTo stays while no broker is known and an agent is there, which then goes on as it is.
+func publishingTo(meshSync *v1alpha1.MeshSync, broker target, deployment *appsv1.Deployment) string {
+	if broker.url == "" && deployment != nil {
+		return meshSync.Status.PublishingTo
+	}
+	return broker.address
 }
 
 func deploymentRollout(meshSync *v1alpha1.MeshSync, deployment *appsv1.Deployment) rollout {
@@ -52,30 +58,6 @@ func meshSyncReady(meshSync *v1alpha1.MeshSync, rollout rollout, notAsWanted, tr
 	}
 }
 
-func meshSyncWarnings(meshSync *v1alpha1.MeshSync) []finding {
-	var findings []finding
-	if problems := watchListProblems(meshSync); len(problems) > 0 {
-		findings = append(findings, finding{v1alpha1.ReasonWatchListEntries, "The watch-list has entries that are skipped: " + strings.Join(problems, "; ")})
-	}
-	return findings
-}
-
-// checkWatchList refuses a watch-list that cannot be read at all: the agent keeps the last good one.
-func checkWatchList(meshSync *v1alpha1.MeshSync) error {
-	if _, _, err := watchlist.Parse(meshSync.Spec.WatchList.Data); err != nil {
-		return &unavailable{reason: v1alpha1.ReasonWatchListInvalid, message: "spec.watch-list: " + err.Error() + "; the last good list stays in force"}
-	}
-	return nil
-}
-
-func watchListProblems(meshSync *v1alpha1.MeshSync) []string {
-	_, problems, err := watchlist.Parse(meshSync.Spec.WatchList.Data)
-	if err != nil {
-		return nil // checkWatchList's
-	}
-	texts := make([]string, 0, len(problems))
-	for _, problem := range problems {
-		texts = append(texts, problem.String())
-	}
-	return texts
+func meshSyncWarnings(meshSync *v1alpha1.MeshSync, options *Options) []finding {
+	return append(versionWarnings(meshSync, options), watchListWarnings(meshSync)...)
 }

@@ -222,6 +222,34 @@ func ensure[T object, C any](
 	return live, nil
 }
 
+// deletable is the part of a client that discard needs.
+type deletable interface {
+	Delete(ctx context.Context, name string, options metav1.DeleteOptions) error
+}
+
+// discard deletes an object of ours that is not wanted any more, if it is there.
+func discard[T object](ctx context.Context, a *applier, owned func(metav1.Object) bool, kind, name string, cached cachedObjects[T], api deletable) error {
+	live, err := cached.Get(name)
+	if err != nil || !owned(live) || live.GetDeletionTimestamp() != nil {
+		return ignoreNotFound(err)
+	}
+	return a.remove(ctx, kind, live, api)
+}
+
+// remove deletes an object, and what it owns after it. One that took its place meanwhile is another, and stays.
+func (a *applier) remove(ctx context.Context, kind string, live metav1.Object, api deletable) error {
+	err := ignoreNotFound(api.Delete(ctx, live.GetName(), metav1.DeleteOptions{
+		Preconditions:     metav1.NewUIDPreconditions(string(live.GetUID())),
+		PropagationPolicy: new(metav1.DeletePropagationBackground),
+	}))
+	a.metrics.wrote(kind, err)
+	if err != nil {
+		return fmt.Errorf("delete %s %s: %w", kind, live.GetName(), err)
+	}
+	klog.FromContext(ctx).V(2).Info("Deleted object", "kind", kind, "name", live.GetName())
+	return nil
+}
+
 // ownerOf describes for a person whose an object is.
 func ownerOf(live metav1.Object) string {
 	if controller := metav1.GetControllerOfNoCopy(live); controller != nil {
@@ -285,6 +313,17 @@ func retry(err error) (time.Duration, error) {
 	return recheck, errors.Join(failed...)
 }
 
+// soonest is the earliest of several times to look again, of which 0 is never.
+func soonest(times ...time.Duration) time.Duration {
+	var first time.Duration
+	for _, at := range times {
+		if at > 0 && (first == 0 || at < first) {
+			first = at
+		}
+	}
+	return first
+}
+
 // flatten takes joined errors apart.
 func flatten(err error) []error {
 	joined, ok := err.(interface{ Unwrap() []error })
@@ -299,14 +338,6 @@ func flatten(err error) []error {
 		errs = append(errs, flatten(err)...)
 	}
 	return errs
-}
-
-// sooner is the shorter of two pauses, of which 0 means none.
-func sooner(a, b time.Duration) time.Duration {
-	if a == 0 || b == 0 {
-		return max(a, b)
-	}
-	return min(a, b)
 }
 
 func ignoreNotFound(err error) error {

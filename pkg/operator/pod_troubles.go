@@ -31,7 +31,11 @@ func podTroubles(pods []*corev1.Pod) []finding {
 func podTrouble(pod *corev1.Pod) string {
 	for i := range pod.Status.Conditions {
 		if c := &pod.Status.Conditions[i]; c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
-			return "cannot be scheduled: " + c.Message
+			text := "cannot be scheduled: " + c.Message
+			if strings.Contains(c.Message, "PersistentVolumeClaim") {
+				text += " See kubectl describe pvc -n " + pod.Namespace
+			}
+			return text
 		}
 	}
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
@@ -65,14 +69,6 @@ func refusedPods(deployment *appsv1.Deployment) []finding {
 		}
 	}
 	return nil
-}
-
-// missingPods says where to look for why pods of a Broker are not even there. A StatefulSet tells it only by Events.
-func (r rollout) missingPods(broker *v1alpha1.Broker) string {
-	if !r.observed || r.pods >= r.want {
-		return ""
-	}
-	return fmt.Sprintf("; %d pods are missing, kubectl describe statefulset -n %s %s says why", r.want-r.pods, broker.Namespace, broker.Name)
 }
 
 // withTroubles adds to a message what keeps pods from coming up.

@@ -77,6 +77,13 @@ func Parse(data map[string]string) (List, []Problem, error) {
 	return list, problems, nil
 }
 
+// Empty reports whether the data has no entry at all. A key that cannot be read counts as one.
+func Empty(data map[string]string) bool {
+	white, whiteErr := parseArray(data, meshery.WhitelistKey)
+	black, blackErr := parseArray(data, meshery.BlacklistKey)
+	return whiteErr == nil && blackErr == nil && len(white) == 0 && len(black) == 0
+}
+
 func parseArray(data map[string]string, key string) ([]json.RawMessage, error) {
 	text := strings.TrimSpace(data[key])
 	if text == "" {

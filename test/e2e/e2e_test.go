@@ -76,7 +76,11 @@ func TestInstallationLifeCycle(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a NodePort answers at the address in status", c.nodePort)
+	t.Run("an image that cannot be pulled is said, and forgotten when it is mended", c.brokenImage)
+	t.Run("TLS is turned on, rotated and turned off, and the agent follows", c.tlsBroker)
 	t.Run("a Broker made anew, of several servers, is one cluster and gets its agent back", c.natsCluster)
+	t.Run("its servers are replaced one by one and send their clients on", c.rollingUpdate)
 	t.Run("deleted piece by piece, the operator first, nothing stays", c.uninstallPieceByPiece)
 	t.Run("installed again and deleted in one go, nothing stays", func(t *testing.T) {
 		c.run(t, "apply", "-f", manifests)
@@ -224,27 +228,39 @@ func (c *cluster) token(t *testing.T) string {
 // connect reaches a broker's pod or Service through kubectl port-forward, until the test ends.
 func (c *cluster) connect(t *testing.T, target string) *nats.Conn {
 	t.Helper()
-	forward := exec.CommandContext(t.Context(), c.kubectl, "port-forward", "-n", namespace, target, ":4222")
+	connection, closeAll, err := c.dial(t.Context(), t, target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(closeAll)
+	return connection
+}
+
+// dial does the same, for as long as the caller wants.
+func (c *cluster) dial(ctx context.Context, t *testing.T, target string, options ...nats.Option) (_ *nats.Conn, closeAll func(), err error) {
+	forward := exec.CommandContext(ctx, c.kubectl, "port-forward", "-n", namespace, target, ":4222")
 	forward.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig)
 	stdout, err := forward.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	if err := forward.Start(); err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
-	t.Cleanup(func() { _ = forward.Process.Kill(); _ = forward.Wait() })
+	stop := func() { _ = forward.Process.Kill(); _ = forward.Wait() }
 	line, err := bufio.NewReader(stdout).ReadString('\n') // Forwarding from 127.0.0.1:40001 -> 4222
 	address := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(line)
 	if address == "" {
-		t.Fatalf("port-forward: %q, %v", line, err)
+		stop()
+		return nil, nil, fmt.Errorf("port-forward: %q, %w", line, err)
 	}
-	connection, err := nats.Connect("nats://"+address, nats.Token(c.token(t)), nats.Name("meshery-server"), nats.Timeout(10*time.Second))
+	options = append(options, nats.Token(c.token(t)), nats.Name("meshery-server"), nats.Timeout(10*time.Second))
+	connection, err := nats.Connect("nats://"+address, options...)
 	if err != nil {
-		t.Fatal(err)
+		stop()
+		return nil, nil, err
 	}
-	t.Cleanup(connection.Close)
-	return connection
+	return connection, func() { connection.Close(); stop() }, nil
 }
 
 // stream listens as Meshery Server does: a plain subscription, then a request for everything.

@@ -257,7 +257,7 @@ func aQuotaWithoutPods(t *testing.T, p *plane) {
 				return err
 			}
 			ready := meta.FindStatusCondition(broker.Status.Conditions, v1alpha1.ConditionReady)
-			if ready == nil || !strings.Contains(ready.Message, "kubectl describe statefulset -n "+namespace+" "+meshery.BrokerName) {
+			if ready == nil || !strings.Contains(ready.Message, "see kubectl describe statefulset -n "+namespace+" "+meshery.BrokerName) {
 				return fmt.Errorf("Ready is %+v", ready)
 			}
 			return nil

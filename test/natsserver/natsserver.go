@@ -26,6 +26,12 @@ type Options struct {
 
 	// DenyPublish is a subject that clients may not publish on. It needs a server without a token.
 	DenyPublish string
+
+	// User and Password are asked for instead of a token.
+	User, Password string
+
+	// Authority signs a certificate for the server, which then speaks TLS only.
+	Authority *Authority
 }
 
 // Server is a nats-server process.
@@ -60,15 +66,35 @@ func Start(t testing.TB, o Options) *Server {
 func (s *Server) Configure(t testing.TB, o Options) {
 	t.Helper()
 	o.Token = s.Token
-	if err := os.WriteFile(s.config, []byte(o.config(s.Addr)), 0o600); err != nil {
+	config := o.config(s.Addr)
+	if o.Authority != nil {
+		config += s.tls(t, o.Authority)
+	}
+	if err := os.WriteFile(s.config, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// tls writes a new certificate and returns the configuration that names it.
+func (s *Server) tls(t testing.TB, authority *Authority) string {
+	t.Helper()
+	certificate, key := authority.Issue(t)
+	certFile, keyFile := s.config+".crt", s.config+".key"
+	for file, text := range map[string][]byte{certFile: certificate, keyFile: key} {
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return fmt.Sprintf("tls { cert_file: %q, key_file: %q }\n", certFile, keyFile)
 }
 
 func (o Options) config(addr string) string {
 	lines := []string{"listen: " + addr}
 	if o.Token != "" {
 		lines = append(lines, "authorization { token: "+strconv.Quote(o.Token)+" }")
+	}
+	if o.User != "" {
+		lines = append(lines, "authorization { user: "+strconv.Quote(o.User)+", password: "+strconv.Quote(o.Password)+" }")
 	}
 	if o.DenyPublish != "" {
 		lines = append(lines, "authorization { users: [{user: anybody, password: any, permissions: {publish: {deny: "+strconv.Quote(o.DenyPublish)+"}}}] }",

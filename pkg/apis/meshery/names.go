@@ -69,6 +69,17 @@ func BrokerTokenSecret(broker string) string {
 	return broker + "-nats-auth"
 }
 
+// Further keys of Secrets that the agent reads: of what a custom broker's Secret holds besides BrokerTokenKey, and of the
+// authority that signed a broker's certificate.
+const (
+	BrokerUserKey     = "username"
+	BrokerPasswordKey = "password"
+	BrokerCAKey       = "ca.crt"
+)
+
+// BrokerCopySecret is the name of the Secret that carries the token and the CA of a Broker in another namespace to an agent.
+func BrokerCopySecret(meshSync string) string { return meshSync + "-broker" }
+
 // HeadlessService is the name of the Service that gives each pod of a Broker its own DNS name.
 func HeadlessService(broker string) string { return broker + "-headless" }
 
@@ -93,6 +104,12 @@ const (
 	EnvBrokerURL = "BROKER_URL"
 	// EnvBrokerToken is the broker's token, kept apart from the URL so that no pod spec holds it.
 	EnvBrokerToken = "BROKER_TOKEN"
+	// EnvBrokerUser and EnvBrokerPassword log in where the broker asks for a user. They win over those in the URL.
+	EnvBrokerUser     = "BROKER_USER"
+	EnvBrokerPassword = "BROKER_PASSWORD"
+	// EnvBrokerCAFile is a file with the certificate of the authority that signed the broker's. The agent reads it at every
+	// connection, and connects by TLS or not at all.
+	EnvBrokerCAFile = "BROKER_CA_FILE"
 	// EnvNamespace and EnvName say which MeshSync the agent works for, and so which watch-list ConfigMap it follows.
 	EnvNamespace = "MESHSYNC_NAMESPACE"
 	EnvName      = "MESHSYNC_NAME"

@@ -19,6 +19,9 @@ type Address struct {
 	URL            string // scheme://host:port, without any secret in it
 	Token          string
 	User, Password string
+	// CAFile has the certificate of the authority that signed the broker's. With it the connection is by TLS, whatever the
+	// scheme. It is read at every connection.
+	CAFile string
 }
 
 // ParseAddress reads a URL such as nats://token@host:4222 or tls://user:password@host. Scheme and port may be left out. What

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -53,6 +54,7 @@ type Conn struct {
 	address Address
 	metrics *metrics
 	closed  chan struct{}
+	set     chan struct{} // closed when nats is set
 
 	mu      sync.Mutex
 	failure error // the last one, until there is a connection again or something is confirmed
@@ -61,28 +63,30 @@ type Conn struct {
 
 // Connect starts to connect and returns at once, whether there is a broker or not: only bad options are an error. Close it.
 func Connect(ctx context.Context, o Options) (*Conn, error) {
-	c := &Conn{address: o.Address, metrics: newMetrics(o.Metrics), closed: make(chan struct{}), failure: errors.New("no answer yet")}
-	conn, err := nats.Connect(o.Address.URL, append(o.nats(), c.report(klog.FromContext(ctx))...)...)
+	c := &Conn{address: o.Address, metrics: newMetrics(o.Metrics), closed: make(chan struct{}), set: make(chan struct{}), failure: errors.New("no answer yet")}
+	conn, err := nats.Connect(o.Address.URL, append(o.nats(), c.report(klog.FromContext(ctx), o.reconnectWait())...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to broker %s: %w", o.Address, err)
 	}
 	c.nats = conn
+	close(c.set)
 	return c, nil
 }
 
-func (o Options) nats() []nats.Option {
-	wait := o.ReconnectWait
-	if wait == 0 {
-		wait = reconnectWait
+func (o Options) reconnectWait() time.Duration {
+	if o.ReconnectWait == 0 {
+		return reconnectWait
 	}
+	return o.ReconnectWait
+}
+
+func (o Options) nats() []nats.Option {
 	options := []nats.Option{
 		nats.Name(o.Name),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // a token that is put right later must be enough
-		nats.ReconnectWait(wait),
-		nats.ReconnectJitter(reconnectJitter, reconnectJitter),
-		nats.ReconnectBufSize(-1), // a message in it would count as sent and be lost
+		nats.ReconnectBufSize(-1),   // a message in it would count as sent and be lost
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(maxPings),
 		nats.FlusherTimeout(writeTimeout),
@@ -94,17 +98,27 @@ func (o Options) nats() []nats.Option {
 	case o.Address.Token != "":
 		options = append(options, nats.Token(o.Address.Token))
 	}
+	if o.Address.CAFile != "" {
+		options = append(options, nats.ClientTLSConfig(nil, o.Address.authority))
+	}
 	return options
 }
 
 // report logs what becomes of the connection and keeps the reason while there is none.
-func (c *Conn) report(logger klog.Logger) []nats.Option {
+func (c *Conn) report(logger klog.Logger, wait time.Duration) []nats.Option {
 	logger = klog.LoggerWithValues(logger, "url", c.address.URL)
 	connected := func(message string) nats.ConnHandler {
 		return func(*nats.Conn) {
 			c.setFailure(nil)
 			c.metrics.connected.Set(1)
 			logger.Info(message)
+		}
+	}
+	unreachable := func(err error) {
+		if c.setFailure(reason(err, "no connection")) {
+			logger.Info("Broker cannot be reached, will keep trying", "reason", err.Error())
+		} else {
+			logger.V(4).Info("Broker still cannot be reached", "reason", err.Error())
 		}
 	}
 	return []nats.Option{
@@ -119,12 +133,13 @@ func (c *Conn) report(logger klog.Logger) []nats.Option {
 			c.setFailure(reason(err, "disconnected"))
 			logger.Info("Disconnected from broker, will reconnect", "reason", reason(err, "disconnected").Error())
 		}),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
-			if c.setFailure(reason(err, "no connection")) {
-				logger.Info("Broker cannot be reached, will keep trying", "reason", err.Error())
-			} else {
-				logger.V(4).Info("Broker still cannot be reached", "reason", err.Error())
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { unreachable(err) }),
+		nats.CustomReconnectDelay(func(int) time.Duration {
+			<-c.set
+			if err := c.nats.LastError(); withoutHandler(err) {
+				unreachable(err)
 			}
+			return wait + rand.N(reconnectJitter)
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			c.metrics.errors.Inc()

@@ -78,6 +78,8 @@ const (
 	ReasonEvenSize = "EvenSize"
 	// ReasonPrivateCA: the broker's certificate is signed by an authority that Meshery Server does not know.
 	ReasonPrivateCA = "PrivateCA"
+	// ReasonCertificateUnfit: the broker's certificate does not name its endpoint, or has expired or is about to.
+	ReasonCertificateUnfit = "CertificateUnfit"
 	// ReasonEarlierBroker: the NATS servers of the Kubebuilder operator still run beside ours.
 	ReasonEarlierBroker = "EarlierBroker"
 	// ReasonVersionReplaced: spec.version names a release of the existing agent; the operator's own image runs instead.
