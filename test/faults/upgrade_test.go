@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,7 +27,10 @@ func TestUpgrade(t *testing.T) {
 	p := startPlane(t)
 	p.installEarlierOperator(t)
 	const namespace = meshery.Namespace
-	before := p.look(t)
+	before, err := p.look(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	var operator *operator
 	for _, block := range documentedCommands(t, "upgrade.md") {
@@ -88,35 +92,38 @@ func (p *plane) installEarlierOperator(t *testing.T) {
 	}
 }
 
-func (p *plane) look(t *testing.T) installation {
-	t.Helper()
-	ctx, namespace := t.Context(), meshery.Namespace
+func (p *plane) look(ctx context.Context) (installation, error) {
+	const namespace = meshery.Namespace
 	secret, err := p.kube.CoreV1().Secrets(namespace).Get(ctx, "meshery-nats-auth", metav1.GetOptions{})
 	if err != nil {
-		t.Fatal(err)
+		return installation{}, err
 	}
 	statefulSet, err := p.kube.AppsV1().StatefulSets(namespace).Get(ctx, "meshery-nats", metav1.GetOptions{})
 	if err != nil {
-		t.Fatal(err)
+		return installation{}, err
 	}
 	deployment, err := p.kube.AppsV1().Deployments(namespace).Get(ctx, meshery.MeshSyncName, metav1.GetOptions{})
 	if err != nil {
-		t.Fatal(err)
+		return installation{}, err
 	}
 	_, err = p.meshery.MesheryV1alpha1().MeshSyncs(namespace).Get(ctx, "forgotten", metav1.GetOptions{})
-	return installation{string(secret.Data["token"]), statefulSet.UID, deployment.UID, statefulSet.Generation, err == nil}
+	return installation{string(secret.Data["token"]), statefulSet.UID, deployment.UID, statefulSet.Generation, err == nil}, nil
 }
 
 func (p *plane) afterTheUpgrade(t *testing.T, before installation) {
 	t.Helper()
 	const namespace = meshery.Namespace
+	var after installation
 	eventually(t, "all is well, and the resource that hung in Terminating is gone", func(ctx context.Context) error {
-		if p.look(t).forgotten {
-			return fmt.Errorf("MeshSync forgotten is still there")
+		var err error
+		if after, err = p.look(ctx); err != nil {
+			return err
+		}
+		if after.forgotten {
+			return errors.New("MeshSync forgotten is still there")
 		}
 		return p.well(ctx, namespace)
 	})
-	after := p.look(t)
 	if !before.forgotten || after.token != before.token {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
