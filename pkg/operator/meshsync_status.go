@@ -14,6 +14,7 @@ func meshSyncStatus(meshSync *v1alpha1.MeshSync, broker target, live []metav1.Ob
 	deployment := find[*appsv1.Deployment](live, meshSync.Name)
 	rollout := deploymentRollout(meshSync, deployment)
 	troubles := append(findingsOf(applyErr), podTroubles(pods)...)
+	troubles = append(troubles, refusedPods(deployment)...)
 	return v1alpha1.MeshSyncStatus{
 		PublishingTo: publishingTo(meshSync, broker, deployment),
 		Conditions: []metav1.Condition{

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
@@ -55,6 +56,19 @@ func podTrouble(pod *corev1.Pod) string {
 		return text
 	}
 	return ""
+}
+
+// refusedPods says why the API server admits no pods of a Deployment, for example because of a quota.
+func refusedPods(deployment *appsv1.Deployment) []finding {
+	if deployment == nil {
+		return nil
+	}
+	for i := range deployment.Status.Conditions {
+		if c := &deployment.Status.Conditions[i]; c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+			return []finding{{v1alpha1.ReasonPodsFailing, c.Message}}
+		}
+	}
+	return nil
 }
 
 // withTroubles adds to a message what keeps pods from coming up.

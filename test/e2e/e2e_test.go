@@ -16,11 +16,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"meshery.io/operator/test/consumer"
@@ -400,30 +396,9 @@ func (c *cluster) labelled(ctx context.Context, selector string) error {
 	if err != nil {
 		return err
 	}
-	config.QPS = -1
-	kinds, err := discovery.NewDiscoveryClientForConfigOrDie(config).ServerPreferredResources()
-	if err != nil {
-		return err // a CRD that is going, for a moment
-	}
-	objects, err := metadata.NewForConfig(config)
+	found, err := controlplane.Labelled(ctx, config, selector)
 	if err != nil {
 		return err
-	}
-	var found []string
-	for _, list := range discovery.FilteredBy(discovery.SupportsAllVerbs{Verbs: []string{"list", "get"}}, kinds) {
-		group, err := schema.ParseGroupVersion(list.GroupVersion)
-		if err != nil {
-			return err
-		}
-		for _, kind := range list.APIResources {
-			labelled, err := objects.Resource(group.WithResource(kind.Name)).List(ctx, metav1.ListOptions{LabelSelector: selector})
-			if err != nil {
-				return fmt.Errorf("list %s: %w", kind.Name, err)
-			}
-			for _, object := range labelled.Items {
-				found = append(found, fmt.Sprintf("%s %s/%s (deleted at %v)", kind.Name, object.Namespace, object.Name, object.DeletionTimestamp))
-			}
-		}
 	}
 	if len(found) > 0 {
 		return fmt.Errorf("labelled %s:\n%s", selector, strings.Join(found, "\n"))
