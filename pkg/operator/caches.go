@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -51,7 +52,8 @@ type caches struct {
 	informers []cache.SharedIndexInformer
 	factories []informerFactory
 	handlers  []cache.ResourceEventHandlerRegistration
-	watched   []watched // every informer of the above
+	running   sync.WaitGroup // of informers
+	watched   []watched      // every informer of the above
 }
 
 // watched is an informer and what it watches, for metrics.
@@ -217,7 +219,7 @@ func (c *caches) watchCluster(clients clients, ceiling string, e *enqueuer) {
 // start runs all watches and returns when every cache is filled and every handler has seen what was there.
 func (c *caches) start(ctx context.Context) error {
 	for _, informer := range c.informers {
-		go informer.RunWithContext(ctx) // ends with ctx; holds nothing that outlives it
+		c.running.Go(func() { informer.RunWithContext(ctx) })
 	}
 	for _, factory := range c.factories {
 		factory.StartWithContext(ctx)
@@ -242,4 +244,5 @@ func (c *caches) stop() {
 	for _, factory := range c.factories {
 		factory.Shutdown()
 	}
+	c.running.Wait()
 }

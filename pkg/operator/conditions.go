@@ -56,7 +56,7 @@ func findingsOf(err error) []finding {
 	var findings []finding
 	for _, err := range flatten(err) {
 		reason := v1alpha1.ReasonApplyFailed
-		if _, ok := errors.AsType[*foreignError](err); ok {
+		if isForeign(err) {
 			reason = v1alpha1.ReasonConflict
 		}
 		if waiting, ok := errors.AsType[*unavailable](err); ok {

@@ -92,6 +92,7 @@ func TestTargetOfMeshSync(t *testing.T) {
 		"nothing named":      {func(*v1alpha1.MeshSync) {}, cache.NewObjectName("meshery", "meshery-broker")},
 		"a name alone":       {native("b", ""), cache.NewObjectName("meshery", "b")},
 		"name and namespace": {native("b", "other"), cache.NewObjectName("other", "b")},
+		"a namespace alone":  {native("", "other"), cache.NewObjectName("other", "meshery-broker")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, ok := nativeBroker(newMeshSync(test.mod)); !ok || got != test.want {

@@ -234,6 +234,35 @@ func TestNoAgentExceedsTheCeiling(t *testing.T) {
 	wantForbidden()
 }
 
+// Every namespace has an account called default, and many have one that may more. A MeshSync of such a name must neither give it
+// rights nor start an agent with its.
+func TestNobodyElsesAccountGetsRightsOrAnAgent(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	createBroker(t, namespace)
+	eventually(t, "the account default", func(ctx context.Context) error {
+		_, err := server.admin.kube.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
+		return err
+	})
+	meshSync := &v1alpha1.MeshSync{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
+	if _, err := server.admin.meshery.MesheryV1alpha1().MeshSyncs(namespace).Create(t.Context(), meshSync, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	startOperator(t, namespace)
+	wantMeshSync(t, namespace, "default", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonConflict)
+	if _, err := server.admin.kube.AppsV1().Deployments(namespace).Get(t.Context(), "default", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("an agent under somebody else's account: %v", err)
+	}
+	if _, err := server.admin.kube.RbacV1().RoleBindings(namespace).Get(t.Context(), "default", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("somebody else's account was given a role: %v", err)
+	}
+	for _, r := range []request{{"list", "", "pods", "", ""}, {"list", "", "secrets", namespace, ""}} {
+		if canI(t, namespace, "default", r) {
+			t.Errorf("somebody else's account may %s", r)
+		}
+	}
+}
+
 func TestServedKinds(t *testing.T) {
 	now := time.Now()
 	api := &fakeDiscovery{lists: []*metav1.APIResourceList{

@@ -70,8 +70,11 @@ func madeFor(meshSync cache.ObjectName) func(metav1.Object) bool {
 }
 
 // grant lets the agent read what its MeshSync asks for, as far as the ceiling goes. With a watch-list that cannot be read it has
-// what it had.
-func (c *meshSyncController) grant(ctx context.Context, meshSync *v1alpha1.MeshSync, watchListOK bool) (granted access, recheck time.Duration, err error) {
+// what it had. A ServiceAccount that is somebody else's gets nothing.
+func (c *meshSyncController) grant(ctx context.Context, meshSync *v1alpha1.MeshSync, watchListOK, accountOurs bool) (granted access, recheck time.Duration, err error) {
+	if !accountOurs {
+		return access{}, 0, c.deleteClusterScoped(ctx, cache.MetaObjectToName(meshSync))
+	}
 	if !watchListOK {
 		return access{}, 0, nil
 	}

@@ -47,7 +47,7 @@ func (c *meshSyncController) sync(ctx context.Context, key cache.ObjectName) (ti
 	broker, brokerErr := c.target(ctx, meshSync)
 	listErr := checkWatchList(meshSync)
 	live, applyErr := c.applyNamespaced(ctx, meshSync, broker, listErr == nil)
-	granted, accessRecheck, accessErr := c.grant(ctx, meshSync, listErr == nil)
+	granted, accessRecheck, accessErr := c.grant(ctx, meshSync, listErr == nil, !isForeign(applyErr))
 	applyErr = errors.Join(brokerErr, listErr, applyErr, accessErr)
 	status := meshSyncStatus(meshSync, broker, live, caches.podsOf(key.Namespace, meshSyncSelector(meshSync)), applyErr, c.options)
 	status.Conditions = append(status.Conditions, forbidden(meshSync, granted, c.options.MeshSyncClusterRole))
@@ -94,8 +94,8 @@ func (c *meshSyncController) removeOtherDeployment(ctx context.Context, meshSync
 	return c.remove(ctx, "Deployment", live, deployments)
 }
 
-// access says what the agent may read. A list without a whitelist is everything that the
-// API server serves now, so it is looked at again.
+// access says what the agent may read. A list without a whitelist is everything that the API server serves now, so it is looked at
+// again.
 func (c *meshSyncController) access(ctx context.Context, meshSync *v1alpha1.MeshSync) (granted access, recheck time.Duration, err error) {
 	_, data := watchListOf(meshSync)
 	list, _, err := watchlist.Parse(data)

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"crypto/x509"
 	"fmt"
 	"net"
@@ -43,12 +44,9 @@ func nativeBroker(meshSync *v1alpha1.MeshSync) (cache.ObjectName, bool) {
 		return cache.ObjectName{}, false
 	}
 	name := cache.ObjectName{Namespace: meshSync.Namespace, Name: meshery.BrokerName}
-	if native := meshSync.Spec.Broker.Native; native.Name != "" {
-		name.Name = native.Name
-		if native.Namespace != "" {
-			name.Namespace = native.Namespace
-		}
-	}
+	native := meshSync.Spec.Broker.Native
+	name.Name = cmp.Or(native.Name, name.Name)
+	name.Namespace = cmp.Or(native.Namespace, name.Namespace)
 	return name, true
 }
 

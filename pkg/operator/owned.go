@@ -94,8 +94,9 @@ type applier struct {
 	recorder events.EventRecorder
 }
 
-// apply writes every object that is not as wanted, in order, and goes on after an error: one refused object must not keep the
-// others from being right. owned says whether an object of the wanted name is ours. It returns the objects as they are now.
+// apply writes every object that is not as wanted, in order, and returns them as they are now. owned says whether an object of the
+// wanted name is ours. After an error it goes on: one refused object must not keep the others from being right. Only one that
+// belongs to somebody else ends it, because what follows would use that: run under somebody's account, or give it rights.
 func (a *applier) apply(ctx context.Context, namespace string, owned func(metav1.Object) bool, objects []any) ([]metav1.Object, error) {
 	var (
 		live []metav1.Object
@@ -105,11 +106,19 @@ func (a *applier) apply(ctx context.Context, namespace string, owned func(metav1
 		now, err := a.applyOne(ctx, namespace, owned, object)
 		if err != nil {
 			errs = append(errs, err)
+			if isForeign(err) {
+				break
+			}
 			continue
 		}
 		live = append(live, now)
 	}
 	return live, errors.Join(errs...)
+}
+
+func isForeign(err error) bool {
+	_, foreign := errors.AsType[*foreignError](err)
+	return foreign
 }
 
 // find picks the object of one type and name, or nil.
