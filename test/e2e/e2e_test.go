@@ -226,7 +226,7 @@ func (c *cluster) token(t *testing.T) string {
 }
 
 // connect reaches a broker's pod or Service through kubectl port-forward, until the test ends.
-func (c *cluster) connect(t *testing.T, target string) *nats.Conn {
+func (c *cluster) connect(t *testing.T, target string, options ...nats.Option) *nats.Conn {
 	t.Helper()
 	forward := exec.CommandContext(t.Context(), c.kubectl, "port-forward", "-n", namespace, target, ":4222")
 	forward.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig)
@@ -243,7 +243,8 @@ func (c *cluster) connect(t *testing.T, target string) *nats.Conn {
 	if address == "" {
 		t.Fatalf("port-forward: %q, %v", line, err)
 	}
-	connection, err := nats.Connect("nats://"+address, nats.Token(c.token(t)), nats.Name("meshery-server"), nats.Timeout(10*time.Second))
+	options = append(options, nats.Token(c.token(t)), nats.Name("meshery-server"), nats.Timeout(10*time.Second))
+	connection, err := nats.Connect("nats://"+address, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,6 +329,15 @@ func (c *cluster) natsCluster(t *testing.T) {
 		_, err := subscription.NextMsg(time.Second)
 		return err
 	})
+
+	leaves := make(chan struct{})
+	c.connect(t, "pod/meshery-broker-1", nats.LameDuckModeHandler(func(*nats.Conn) { close(leaves) }))
+	c.run(t, "delete", "pod", "-n", namespace, "meshery-broker-1", "--wait=false")
+	select {
+	case <-leaves:
+	case <-time.After(30 * time.Second):
+		t.Errorf("the server goes without telling its clients\n%s", c.run(t, "get", "events", "-n", namespace))
+	}
 }
 
 func (c *cluster) uninstallPieceByPiece(t *testing.T) {
