@@ -353,7 +353,7 @@ func TestJetStreamIsLiveAndVolumesStay(t *testing.T) {
 	eventually(t, "Ready all the same", func(ctx context.Context) error {
 		playKubeletOf(t, namespace)
 		conditions, err := brokerConditions(namespace)(ctx)
-		if err == nil && !(meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady) && meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionDegraded)) {
+		if err == nil && (!meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady) || !meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionDegraded)) {
 			err = fmt.Errorf("conditions are %+v", conditions)
 		}
 		return err

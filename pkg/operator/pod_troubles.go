@@ -59,8 +59,9 @@ func podTrouble(pod *corev1.Pod) string {
 
 // withTroubles adds to a message what keeps pods from coming up.
 func withTroubles(message string, troubles []finding) string {
+	messages := []string{message}
 	for _, trouble := range troubles {
-		message += "; " + trouble.message
+		messages = append(messages, trouble.message)
 	}
-	return message
+	return strings.Join(messages, "; ")
 }
