@@ -32,9 +32,15 @@
 // conflict likewise, silently. What only a person can mend (an object that belongs to somebody else) is looked at again
 // every half minute.
 //
+// # Rights of agents
+//
+// Each agent has a ClusterRole of its own with what its watch-list names, written as a ServiceAccount that holds the installer's
+// ceiling (meshsync_access.go, meshsync_cluster.go): the API server lets nobody grant more than he holds. Somebody else's account is
+// given nothing.
+//
 // # Deletion
 //
-// There are no finalizers. Namespaced objects go with the custom resource that owns them. The one cluster-scoped object, the
-// binding of an agent's ServiceAccount to what it may read, is deleted when its MeshSync is gone, also when that happened while no
-// operator ran, and it is owned by the CRD, so that it goes with the installation even if the operator went first.
+// There are no finalizers. Namespaced objects go with the custom resource that owns them. The cluster-scoped ones, the ClusterRole of
+// an agent and its binding, are deleted when their MeshSync is gone, also when that happened while no operator ran, and they are owned
+// by the CRD, so that they go with the installation even if the operator went first.
 package operator
