@@ -147,7 +147,7 @@ func TestBrokerProgressing(t *testing.T) {
 		},
 		"pods that are refused": {
 			rollout: rollout{observed: true, want: 3, pods: 1, updated: 1, ready: 1}, pods: []*corev1.Pod{podOf("b-0", "3")},
-			reason: v1alpha1.ReasonRollingOut, message: []string{"2 pods are not there", "quota", "kubectl describe statefulset -n meshery meshery-broker"},
+			reason: v1alpha1.ReasonRollingOut, message: []string{"pods that are not there: 2", "quota", "kubectl describe statefulset -n meshery meshery-broker"},
 		},
 		"nothing was begun, so none is missed": {
 			rollout: rollout{want: 3}, reason: v1alpha1.ReasonRollingOut, not: "quota",

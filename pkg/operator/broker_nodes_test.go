@@ -147,7 +147,7 @@ func aSecondSyncOfEverythingWritesNothing(t *testing.T) {
 	wantBrokerCondition(t, namespace, v1alpha1.ConditionExternalEndpoint, metav1.ConditionTrue, v1alpha1.ReasonNodePort)
 	settled := func(ctx context.Context) error { // nobody creates the pods: there is no class "high"
 		conditions, err := brokerConditions(namespace)(ctx)
-		if err == nil && !strings.Contains(meta.FindStatusCondition(conditions, v1alpha1.ConditionReady).Message, "3 pods are not there") {
+		if err == nil && !strings.Contains(meta.FindStatusCondition(conditions, v1alpha1.ConditionReady).Message, "pods that are not there: 3") {
 			err = fmt.Errorf("conditions %+v", conditions)
 		}
 		return err

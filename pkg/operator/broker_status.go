@@ -93,7 +93,7 @@ func resizing(broker *v1alpha1.Broker, pods []*corev1.Pod) bool {
 func describeServers(broker *v1alpha1.Broker, rollout rollout) string {
 	text := rollout.describe("NATS servers")
 	if missing := rollout.want - rollout.pods; rollout.observed && missing > 0 {
-		text += fmt.Sprintf("; %d pods are not there: if that lasts, a quota or an admission webhook may refuse them, see kubectl describe statefulset -n %s %s",
+		text += fmt.Sprintf("; pods that are not there: %d; if that lasts, a quota or an admission webhook may refuse them, see kubectl describe statefulset -n %s %s",
 			missing, broker.Namespace, broker.Name)
 	}
 	return text

@@ -470,7 +470,7 @@ func TestPodsThatAreRefusedAreSaid(t *testing.T) {
 		if kind == v1alpha1.ConditionProgressing {
 			status, reason = metav1.ConditionTrue, v1alpha1.ReasonRollingOut
 		}
-		wantBrokerCondition(t, namespace, kind, status, reason, "1 pods are not there", "kubectl describe statefulset -n "+namespace)
+		wantBrokerCondition(t, namespace, kind, status, reason, "pods that are not there: 1", "kubectl describe statefulset -n "+namespace)
 	}
 	if err := quotas.Delete(t.Context(), "none", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
