@@ -76,11 +76,14 @@ func TestInstallationLifeCycle(t *testing.T) {
 			}
 		}
 	})
+	t.Run("the optional network policies fit", c.networkPolicies)
+	t.Run("MeshSync runs without the operator", c.withoutOperator)
 	t.Run("a NodePort answers at the address in status", c.nodePort)
 	t.Run("an image that cannot be pulled is said, and forgotten when it is mended", c.brokenImage)
 	t.Run("TLS is turned on, rotated and turned off, and the agent follows", c.tlsBroker)
 	t.Run("a Broker made anew, of several servers, is one cluster and gets its agent back", c.natsCluster)
 	t.Run("its servers are replaced one by one and send their clients on", c.rollingUpdate)
+	t.Run("chaos passes", func(t *testing.T) { c.chaos(t, chaosInTests) })
 	t.Run("deleted piece by piece, the operator first, nothing stays", c.uninstallPieceByPiece)
 	t.Run("installed again and deleted in one go, nothing stays", func(t *testing.T) {
 		c.run(t, "apply", "-f", manifests)
@@ -238,21 +241,9 @@ func (c *cluster) connect(t *testing.T, target string) *nats.Conn {
 
 // dial does the same, for as long as the caller wants.
 func (c *cluster) dial(ctx context.Context, t *testing.T, target string, options ...nats.Option) (_ *nats.Conn, closeAll func(), err error) {
-	forward := exec.CommandContext(ctx, c.kubectl, "port-forward", "-n", namespace, target, ":4222")
-	forward.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig)
-	stdout, err := forward.StdoutPipe()
+	address, stop, err := c.forward(ctx, namespace, target, "4222")
 	if err != nil {
 		return nil, nil, err
-	}
-	if err := forward.Start(); err != nil {
-		return nil, nil, err
-	}
-	stop := func() { _ = forward.Process.Kill(); _ = forward.Wait() }
-	line, err := bufio.NewReader(stdout).ReadString('\n') // Forwarding from 127.0.0.1:40001 -> 4222
-	address := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(line)
-	if address == "" {
-		stop()
-		return nil, nil, fmt.Errorf("port-forward: %q, %w", line, err)
 	}
 	options = append(options, nats.Token(c.token(t)), nats.Name("meshery-server"), nats.Timeout(10*time.Second))
 	connection, err := nats.Connect("nats://"+address, options...)
@@ -261,6 +252,26 @@ func (c *cluster) dial(ctx context.Context, t *testing.T, target string, options
 		return nil, nil, err
 	}
 	return connection, func() { connection.Close(); stop() }, nil
+}
+
+// forward makes a port of a pod or Service reachable until stop.
+func (c *cluster) forward(ctx context.Context, namespace, target, port string) (address string, stop func(), err error) {
+	forward := exec.CommandContext(ctx, c.kubectl, "port-forward", "-n", namespace, target, ":"+port)
+	forward.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig)
+	stdout, err := forward.StdoutPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := forward.Start(); err != nil {
+		return "", nil, err
+	}
+	stop = func() { _ = forward.Process.Kill(); _ = forward.Wait() }
+	line, err := bufio.NewReader(stdout).ReadString('\n') // Forwarding from 127.0.0.1:40001 -> 4222
+	if address = regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(line); address == "" {
+		stop()
+		return "", nil, fmt.Errorf("port-forward: %q, %w", line, err)
+	}
+	return address, stop, nil
 }
 
 // stream listens as Meshery Server does: a plain subscription, then a request for everything.
