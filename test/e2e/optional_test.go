@@ -79,7 +79,7 @@ func (c *cluster) withoutOperator(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.run(t, "patch", "configmap", "-n", alone, "meshsync-watch-list", "--type=merge", "-p", string(patch))
-	eventually(t, "a ConfigMap arrives", 30*time.Second, func(ctx context.Context) error {
+	eventually(t, "a ConfigMap arrives", 30*time.Second, func(context.Context) error {
 		for {
 			select {
 			case message := <-messages:
