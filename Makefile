@@ -19,6 +19,10 @@ run: ## Start a real local cluster, install everything and show the live stream 
 test: ## Run all tests: unit, integration (real API server and NATS), e2e (real node; needs root)
 	@hack/test.sh
 
+.PHONY: bench
+bench: ## Measure what many Brokers and MeshSyncs cost the operator (SCALE=100 of each)
+	MESHERY_SCALE=$(or $(SCALE),100) go test ./pkg/operator -run '^TestARestartOfManyCostsNothing$$' -count=1 -timeout 60m -v 2>&1 | grep -vE '^[IEW][0-9]{4} '
+
 .PHONY: help
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*##/ {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

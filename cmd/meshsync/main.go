@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	_ "golang.org/x/crypto/x509roots/fallback" // the image holds no authorities, and a broker may have a public one
 	"k8s.io/klog/v2"
 
 	"meshery.io/operator/pkg/meshsync"

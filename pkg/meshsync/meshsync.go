@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/klog/v2"
 
@@ -63,8 +63,12 @@ func publishChanges(ctx context.Context, o Options, c *cluster) error {
 	fail := func(err error) { cancel(failure{err}) }
 
 	ready := newReadiness("starting")
-	stopServing := serve(ctx, o.HTTPAddr, registry, ready, fail)
+	stopServing := serve(ctx, o.HTTPAddr, telemetry.Handler(registry, ready.err), fail)
 	defer stopServing()
+	if o.PprofAddr != "" && o.PprofAddr != "0" {
+		stopProfiling := serve(ctx, o.PprofAddr, telemetry.ProfilingHandler(), fail)
+		defer stopProfiling()
+	}
 
 	conn, err := bus.Connect(ctx, bus.Options{Address: address, Name: wire.ClientName, Metrics: registry, ReconnectWait: o.ReconnectWait})
 	if err != nil {
@@ -120,11 +124,11 @@ func work(ctx context.Context, fail func(error), watcher *watch.Watcher, request
 }
 
 // serve answers over HTTP until the returned function is called.
-func serve(ctx context.Context, addr string, registry *prometheus.Registry, ready *readiness, fail func(error)) (stop func()) {
+func serve(ctx context.Context, addr string, handler http.Handler, fail func(error)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var serving sync.WaitGroup
 	serving.Go(func() {
-		if err := telemetry.Serve(ctx, addr, telemetry.Handler(registry, ready.err)); err != nil {
+		if err := telemetry.Serve(ctx, addr, handler); err != nil {
 			fail(err)
 		}
 	})

@@ -55,13 +55,14 @@ type Options struct {
 	OutputResources   []string      // only these kinds, plural or singular
 	StopAfter         time.Duration // 0 is never
 	HTTPAddr          string        // of /healthz, /readyz and /metrics
+	PprofAddr         string        // of Go's profiles; "0" is off
 	ClearSecrets      bool          // values of Secrets leave the cluster
 	MessagesPerSecond float64       // 0 is no limit
 }
 
 // DefaultOptions returns the options of an agent that was told nothing.
 func DefaultOptions() Options {
-	return Options{Output: OutputBroker, OutputFile: DefaultOutputFile, HTTPAddr: fmt.Sprint(":", meshery.PortAgent)}
+	return Options{Output: OutputBroker, OutputFile: DefaultOutputFile, HTTPAddr: fmt.Sprint(":", meshery.PortAgent), PprofAddr: "0"}
 }
 
 // AddFlags makes the options settable on a command line.
@@ -76,6 +77,7 @@ func (o *Options) AddFlags(flags *flag.FlagSet) {
 	flags.Func("outputResources", "only these kinds of the watch-list, separated by commas, such as pods,deployments", listOf(&o.OutputResources))
 	flags.DurationVar(&o.StopAfter, "stopAfter", o.StopAfter, "stop after this time, such as 30s; 0 is never")
 	flags.StringVar(&o.HTTPAddr, "http-addr", o.HTTPAddr, "address of /healthz, /readyz and /metrics")
+	flags.StringVar(&o.PprofAddr, "pprof-addr", o.PprofAddr, `address of Go's profiles under /debug/pprof/, such as 127.0.0.1:6060; "0" turns it off`)
 	flags.Float64Var(&o.MessagesPerSecond, "max-messages-per-second", o.MessagesPerSecond, "most messages to publish per second; 0 is no limit")
 }
 

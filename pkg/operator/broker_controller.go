@@ -144,6 +144,10 @@ func (c *brokerController) createSecret(ctx context.Context, broker *v1alpha1.Br
 	case err == nil && len(live.Data[want.key]) == 0:
 		return nil, &unavailable{v1alpha1.ReasonSecretInvalid,
 			fmt.Sprintf("Secret %s has no key %q: add it, or delete the Secret to have one generated", want.name, want.key)}
+	case err == nil && !quotable(live.Data[want.key]):
+		return nil, &unavailable{v1alpha1.ReasonSecretInvalid, fmt.Sprintf(
+			"Secret %s: the value of %q has a quote, a backslash or a line break in it (a file ends with one), which NATS would misread: use one without",
+			want.name, want.key)}
 	case err == nil:
 		return live, nil
 	case !apierrors.IsNotFound(err):

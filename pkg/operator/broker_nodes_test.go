@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -158,7 +159,7 @@ func aSecondSyncOfEverythingWritesNothing(t *testing.T) {
 	// The status says which generation was synced; a wanted change of the Service's annotation is its only other trace.
 	startOperator(t, namespace)
 	for i := range 3 {
-		touchBroker(t, namespace, fmt.Sprint(i))
+		touchBroker(t, namespace, strconv.Itoa(i))
 	}
 	patchBroker(t, namespace, `{"service":{"annotations":{"a":"c"}}}`)
 	eventually(t, "the second operator works", func(ctx context.Context) error {

@@ -1,11 +1,13 @@
 package operator
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -53,6 +55,11 @@ func newBrokerSecret(broker *v1alpha1.Broker, secret secretSpec) *corev1.Secret 
 // newToken has 130 random bits or more in letters and digits. It begins with a letter, because nats.conf would read a value that
 // begins like a number as one.
 func newToken() string { return "t" + rand.Text() }
+
+// quotable reports whether a value stays as it is between quotes in nats.conf.
+func quotable(value []byte) bool {
+	return !bytes.ContainsFunc(value, func(r rune) bool { return r == '"' || r == '\\' || unicode.IsControl(r) })
+}
 
 // secretHash changes with the content of Secrets, and tells nothing of it.
 func secretHash(secrets ...*corev1.Secret) string {

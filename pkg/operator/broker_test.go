@@ -353,7 +353,7 @@ func TestJetStreamIsLiveAndVolumesStay(t *testing.T) {
 	eventually(t, "Ready all the same", func(ctx context.Context) error {
 		playKubeletOf(t, namespace)
 		conditions, err := brokerConditions(namespace)(ctx)
-		if err == nil && !(meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady) && meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionDegraded)) {
+		if err == nil && (!meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady) || !meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionDegraded)) {
 			err = fmt.Errorf("conditions are %+v", conditions)
 		}
 		return err
@@ -427,6 +427,11 @@ func TestAnAdoptedTokenIsFollowed(t *testing.T) {
 	if after, err := liveStatefulSet(t.Context(), namespace); err != nil || after.Generation != before.Generation {
 		t.Errorf("the servers were touched: %+v, %v", after, err)
 	}
+
+	if err := edit("from-a-file\n")(); err != nil {
+		t.Fatal(err)
+	}
+	wantBrokerCondition(t, namespace, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSecretInvalid, "line break")
 
 	deleted := time.Now()
 	rolled("a generated token", func() error { return secrets.Delete(t.Context(), theirs.Name, metav1.DeleteOptions{}) })

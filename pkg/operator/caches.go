@@ -51,6 +51,13 @@ type caches struct {
 	informers []cache.SharedIndexInformer
 	factories []informerFactory
 	handlers  []cache.ResourceEventHandlerRegistration
+	watched   []watched // every informer of the above
+}
+
+// watched is an informer and what it watches, for metrics.
+type watched struct {
+	kind     string
+	informer cache.SharedIndexInformer
 }
 
 // namespaceCache is what the operator watches in one served namespace. All but the custom resources are only those that carry the
@@ -148,7 +155,7 @@ func (c *caches) watchNamespace(clients clients, namespace string, e *enqueuer) 
 	secrets := metadatainformer.NewFilteredMetadataInformer(clients.metadata, corev1.SchemeGroupVersion.WithResource("secrets"), namespace, 0,
 		cache.Indexers{}, notOwned).Informer()
 	c.informers = append(c.informers, secrets)
-	on(e, cache.NewTypedSharedIndexInformer[*metav1.PartialObjectMetadata](secrets), e.usersSecret)
+	onMetadata(e, "SecretMetadata", secrets, e.usersSecret)
 
 	earlierBrokers := metadatainformer.NewFilteredMetadataInformer(clients.metadata, appsv1.SchemeGroupVersion.WithResource("statefulsets"), namespace, 0,
 		cache.Indexers{}, onlyNamed(earlierBroker)).Informer()
@@ -204,7 +211,7 @@ func (c *caches) watchCluster(clients clients, ceiling string, e *enqueuer) {
 		onlyNamed(meshSyncCRDName)).Informer()
 	c.crds = crds.GetIndexer()
 	c.informers = append(c.informers, crds)
-	on(e, cache.NewTypedSharedIndexInformer[*metav1.PartialObjectMetadata](crds), e.crd)
+	onMetadata(e, "CustomResourceDefinitionMetadata", crds, e.crd)
 }
 
 // start runs all watches and returns when every cache is filled and every handler has seen what was there.

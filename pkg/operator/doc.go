@@ -1,20 +1,25 @@
 // Package operator keeps the cluster as Broker and MeshSync resources describe it.
 //
-//	Broker   ─► sync ─► Secret, ConfigMap, Services, StatefulSet                    ─► Broker.status
+//	Broker   ─► sync ─► Secrets, ConfigMap, Services, StatefulSet, PDB              ─► Broker.status
 //	                         │ a Broker's event enqueues the MeshSyncs that name it
 //	MeshSync ─► sync ─► ServiceAccount, RBAC, watch-list ConfigMap, Deployment      ─► MeshSync.status
 //
 // # Who watches what
 //
 // Each controller watches its custom resource and, label-selected, the objects that it made; any event of either enqueues the
-// custom resource's name. The MeshSync controller also watches Brokers. Secrets that a user made are read when they are
-// needed and not watched.
+// custom resource's name. The MeshSync controller also watches Brokers. Of Secrets that a user made only the versions are watched;
+// they are read when they are needed. Nodes are listed for Brokers of type NodePort only, and not watched.
 //
 // # How a sync works
 //
 // A sync reads caches, decides in pure functions (*_objects.go, *_status.go), applies server-side what differs, and writes
 // the status once if it changed. A second sync of an unchanged resource writes nothing. An object of a wanted name that
 // somebody else controls is never touched: the Ready condition names its owner.
+//
+// # Before it starts
+//
+// The operator looks whether its CRDs are served and whether it may do what it does (preflight.go, permissions.go). While something
+// is missing it says what, in its log and on /readyz, and waits.
 //
 // # Who may write
 //

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"reflect"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,6 +29,15 @@ type enqueuer struct {
 
 // on calls enqueue for every object that appears, changes or goes.
 func on[T object](e *enqueuer, informer cache.TypedSharedIndexInformer[T], enqueue func(T)) {
+	onKind(e, reflect.TypeFor[T]().Elem().Name(), informer, enqueue)
+}
+
+// onMetadata is on for objects of which only the metadata are watched, which do not say what kind they are.
+func onMetadata(e *enqueuer, kind string, informer cache.SharedIndexInformer, enqueue func(*metav1.PartialObjectMetadata)) {
+	onKind(e, kind, cache.NewTypedSharedIndexInformer[*metav1.PartialObjectMetadata](informer), enqueue)
+}
+
+func onKind[T object](e *enqueuer, kind string, informer cache.TypedSharedIndexInformer[T], enqueue func(T)) {
 	registration, err := informer.AddTypedEventHandler(cache.TypedResourceEventHandlerFuncs[T]{
 		AddFunc: enqueue,
 		UpdateFunc: func(old, updated T) {
@@ -46,6 +56,7 @@ func on[T object](e *enqueuer, informer cache.TypedSharedIndexInformer[T], enque
 		e.err = err
 	}
 	e.caches.handlers = append(e.caches.handlers, registration)
+	e.caches.watched = append(e.caches.watched, watched{kind, informer})
 }
 
 // broker enqueues a Broker and the MeshSyncs that publish to it.

@@ -79,7 +79,7 @@ func TestWhereTheWatchListStands(t *testing.T) {
 			meshSync := newMeshSync(func(m *v1alpha1.MeshSync) {
 				m.Spec.WatchList.Data = test.list
 				if test.older != nil {
-					m.Spec.InformerConfig = &v1alpha1.WatchList{Data: test.older}
+					m.Spec.InformerConfig = &v1alpha1.WatchList{Data: test.older} //nolint:staticcheck // what is deprecated still works
 				}
 			})
 			field, data := watchListOf(meshSync)

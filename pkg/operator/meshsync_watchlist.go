@@ -10,11 +10,15 @@ import (
 // watchListOf is the watch-list of a MeshSync, and the field where it stands: informer_config where watch-list says nothing. The
 // two are never mixed: Meshery Server sends both keys of watch-list, and an empty one means that there is none.
 func watchListOf(meshSync *v1alpha1.MeshSync) (field string, data map[string]string) {
-	data, older := meshSync.Spec.WatchList.Data, meshSync.Spec.InformerConfig
+	data, older := meshSync.Spec.WatchList.Data, olderWatchList(meshSync)
 	if older != nil && watchlist.Empty(data) && !watchlist.Empty(older.Data) {
 		return "spec.informer_config", older.Data
 	}
 	return "spec.watch-list", data
+}
+
+func olderWatchList(meshSync *v1alpha1.MeshSync) *v1alpha1.WatchList {
+	return meshSync.Spec.InformerConfig //nolint:staticcheck // deprecated for users, who may still have it
 }
 
 // checkWatchList refuses a watch-list that cannot be read at all: the agent keeps the last good one.
@@ -37,7 +41,7 @@ func watchListWarnings(meshSync *v1alpha1.MeshSync) []finding {
 		}
 		findings = append(findings, finding{v1alpha1.ReasonWatchListEntries, field + " has entries that are skipped: " + strings.Join(texts, "; ")})
 	}
-	if meshSync.Spec.InformerConfig != nil {
+	if olderWatchList(meshSync) != nil {
 		findings = append(findings, deprecatedWarning(field))
 	}
 	return findings

@@ -12,13 +12,22 @@ import (
 
 const metricsPrefix = "meshery_operator"
 
-// metrics is everything that the operator counts.
+// Results of a sync and of a write.
+const (
+	resultSuccess  = "success"
+	resultConflict = "conflict"
+	resultError    = "error"
+)
+
+// metrics is everything that the operator counts. docs/metrics.md explains each; a test compares.
 type metrics struct {
-	syncs     *prometheus.CounterVec   // by controller and result
-	durations *prometheus.HistogramVec // by controller
-	writes    *prometheus.CounterVec   // by kind and result
-	leader    prometheus.Gauge
-	workqueue workqueue.MetricsProvider
+	syncs       *prometheus.CounterVec   // by controller and result
+	durations   *prometheus.HistogramVec // by controller
+	writes      *prometheus.CounterVec   // by kind and result
+	watchErrors *prometheus.CounterVec   // by kind and reason
+	leader      prometheus.Gauge
+	workqueue   workqueue.MetricsProvider
+	cached      cacheCollector
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -33,16 +42,26 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(1e-3, 4, 7), // 1 ms to 4 s
 		}, []string{"controller"}),
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: metricsPrefix, Name: "writes_total",
-			Help: "Objects written to the API server, by kind and result (success, error).",
+			Namespace: metricsPrefix, Name: "object_writes_total",
+			Help: "Objects that the operator wrote to the API server, by kind and result (success, conflict, error).",
 		}, []string{"kind", "result"}),
+		watchErrors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: metricsPrefix, Name: "informer_errors_total",
+			Help: "Lists and watches that failed or broke off, by kind and the API server's reason; each is tried again.",
+		}, []string{"kind", "reason"}),
 		leader: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: metricsPrefix, Name: "leader",
 			Help: "1 while this process leads and reconciles.",
 		}),
 		workqueue: telemetry.NewWorkqueueMetrics(registerer, metricsPrefix),
+		cached:    newCacheCollector(),
 	}
-	registerer.MustRegister(m.syncs, m.durations, m.writes, m.leader)
+	for _, controller := range []string{controllerBroker, controllerMeshSync} {
+		for _, result := range []string{resultSuccess, resultConflict, resultError} {
+			m.syncs.WithLabelValues(controller, result) // there from the start: the first failure is an increase too
+		}
+	}
+	registerer.MustRegister(m.syncs, m.durations, m.writes, m.watchErrors, m.leader, &m.cached)
 	return m
 }
 
@@ -55,13 +74,24 @@ func (m *metrics) wrote(kind string, err error) {
 	m.writes.WithLabelValues(kind, result(err)).Inc()
 }
 
+func (m *metrics) watchFailed(kind string, err error) {
+	reason := string(apierrors.ReasonForError(err))
+	if reason == "" {
+		reason = "Unknown" // mostly the network
+	}
+	m.watchErrors.WithLabelValues(kind, reason).Inc()
+}
+
+// show makes metrics of what the caches hold, until they are replaced, by nil when they end.
+func (m *metrics) show(c *caches) { m.cached.caches.Store(c) }
+
 func result(err error) string {
 	switch {
 	case err == nil:
-		return "success"
+		return resultSuccess
 	case apierrors.IsConflict(err):
-		return "conflict"
+		return resultConflict
 	default:
-		return "error"
+		return resultError
 	}
 }

@@ -29,6 +29,12 @@ const (
 	clientBurst = 100
 )
 
+// Names of the controllers, in the log and in metrics.
+const (
+	controllerBroker   = "broker"
+	controllerMeshSync = "meshsync"
+)
+
 // Run keeps Brokers and MeshSyncs as their specs say until ctx ends, and leaves nothing running. It returns an error when
 // it cannot work at all, or when it lost its lease: the process must end then, since another operator leads.
 //
@@ -41,20 +47,36 @@ func Run(ctx context.Context, config *rest.Config, options Options) error {
 	if err != nil {
 		return err
 	}
+	preflight, err := newPreflight(config, &options)
+	if err != nil {
+		return err
+	}
 	registry := telemetry.NewRegistry("operator")
 	o := &operator{clients: clients, options: &options, metrics: newMetrics(registry)}
 
 	group, ctx := errgroup.WithContext(ctx)
 	servers, stopServers := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServers()
+	if isOn(options.SecureMetricsAddr) { // first: it can fail before anything runs
+		handler, serverTLS, err := secureMetrics(ctx, config, &options, registry)
+		if err != nil {
+			return err
+		}
+		group.Go(func() error { return telemetry.ServeTLS(servers, options.SecureMetricsAddr, handler, serverTLS) })
+	}
 	serve := func(addr string, handler http.Handler) {
-		if addr != "" && addr != "0" {
+		if isOn(addr) {
 			group.Go(func() error { return telemetry.Serve(servers, addr, handler) })
 		}
 	}
 	serve(options.MetricsAddr, telemetry.MetricsHandler(registry))
 	serve(options.HealthAddr, telemetry.HealthHandler(o.ready))
+	serve(options.PprofAddr, telemetry.ProfilingHandler())
 	group.Go(func() error {
 		defer stopServers()
+		if err := preflight.wait(ctx, o.setReady); err != nil {
+			return ignoreEnd(ctx, err)
+		}
 		if options.LeaderElect {
 			return o.leadInTurn(ctx)
 		}
@@ -89,6 +111,14 @@ func newClients(config *rest.Config, namespace string) (clients, error) {
 	return clients{kube: kube, meshery: custom, metadata: meta, grantor: granting}, nil
 }
 
+// withRate is a configuration for clients that are not to share the rate limit of the others.
+func withRate(config *rest.Config, qps float32, burst int) *rest.Config {
+	config = rest.CopyConfig(config)
+	config.UserAgent = meshery.OperatorName + "/" + telemetry.Version()
+	config.QPS, config.Burst = qps, burst
+	return config
+}
+
 // operator is one running operator process.
 type operator struct {
 	clients clients
@@ -114,12 +144,12 @@ func (o *operator) setReady(reason error) { o.state.Store(&notReady{reason}) }
 // lead runs the controllers until ctx ends.
 func (o *operator) lead(ctx context.Context) error {
 	logger := klog.FromContext(ctx)
-	o.setReady(errors.New("caches are not filled yet: are the CRDs installed, and may this account list what it watches?"))
+	o.setReady(errors.New("caches are not filled yet"))
 	o.metrics.leader.Set(1)
 	defer o.metrics.leader.Set(0)
 
-	brokers := newQueue("broker", o.metrics.workqueue)
-	meshSyncs := newQueue("meshsync", o.metrics.workqueue)
+	brokers := newQueue(controllerBroker, o.metrics.workqueue)
+	meshSyncs := newQueue(controllerMeshSync, o.metrics.workqueue)
 	defer brokers.ShutDown()
 	defer meshSyncs.ShutDown()
 	caches, err := newCaches(o.clients, o.options.servedNamespaces(), o.options.MeshSyncClusterRole, brokers, meshSyncs)
@@ -127,6 +157,9 @@ func (o *operator) lead(ctx context.Context) error {
 		return fmt.Errorf("set up watches: %w", err)
 	}
 	defer caches.stop()
+	caches.countErrors(o.metrics)
+	o.metrics.show(caches)
+	defer o.metrics.show(nil)
 	watch, stopWatch := context.WithCancel(ctx)
 	defer stopWatch()
 	if err := caches.start(watch); err != nil {
@@ -149,8 +182,8 @@ func (o *operator) lead(ctx context.Context) error {
 		w := &worker{kind: kind, queue: queue, sync: sync, metrics: o.metrics}
 		group.Go(func() error { w.run(ctx, o.options.Workers); return nil })
 	}
-	run("broker", brokers, broker.sync)
-	run("meshsync", meshSyncs, meshSync.sync)
+	run(controllerBroker, brokers, broker.sync)
+	run(controllerMeshSync, meshSyncs, meshSync.sync)
 	group.Go(func() error { createFirstResources(ctx, o.clients, o.options.Namespace); return nil })
 	_ = group.Wait()
 	logger.Info("Stopped reconciling", "cause", context.Cause(ctx))

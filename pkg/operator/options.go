@@ -32,6 +32,12 @@ type Options struct {
 	// MetricsAddr serves /metrics, HealthAddr serves /healthz and /readyz. "0" turns one off.
 	MetricsAddr string
 	HealthAddr  string
+	// SecureMetricsAddr serves /metrics over TLS, to accounts of the cluster that may read it. The certificate stands in
+	// SecureMetricsCertDir, or is made up without one. "0" turns it off.
+	SecureMetricsAddr    string
+	SecureMetricsCertDir string
+	// PprofAddr serves Go's profiles. "0" turns it off.
+	PprofAddr string
 
 	// LeaderElect makes several operators take turns. Without it, only one may run.
 	LeaderElect bool
@@ -53,6 +59,8 @@ func DefaultOptions() Options {
 		Namespace:           meshery.Namespace,
 		MetricsAddr:         "127.0.0.1:8080",
 		HealthAddr:          ":8081",
+		SecureMetricsAddr:   "0",
+		PprofAddr:           "0",
 		Workers:             4,
 		BrokerImage:         DefaultBrokerImage,
 		MeshSyncImage:       DefaultMeshSyncImage,
@@ -70,6 +78,9 @@ func (o *Options) AddFlags(flags *flag.FlagSet) {
 	})
 	flags.StringVar(&o.MetricsAddr, "metrics-addr", o.MetricsAddr, `address that serves /metrics; "0" turns it off`)
 	flags.StringVar(&o.HealthAddr, "health-probe-bind-address", o.HealthAddr, `address that serves /healthz and /readyz; "0" turns it off`)
+	flags.StringVar(&o.SecureMetricsAddr, "secure-metrics-addr", o.SecureMetricsAddr, `address that serves /metrics over TLS to accounts that may get the nonResourceURL /metrics; "0" turns it off`)
+	flags.StringVar(&o.SecureMetricsCertDir, "secure-metrics-cert-dir", o.SecureMetricsCertDir, "folder with tls.crt and tls.key for --secure-metrics-addr, loaded anew when they change (default: a self-signed certificate)")
+	flags.StringVar(&o.PprofAddr, "pprof-addr", o.PprofAddr, `address that serves Go's profiles under /debug/pprof/, such as 127.0.0.1:6060; "0" turns it off`)
 	flags.BoolVar(&o.LeaderElect, "enable-leader-election", o.LeaderElect, "take turns with other operators of the same namespace, by a Lease")
 	flags.IntVar(&o.Workers, "workers", o.Workers, "how many resources of one kind are synced at a time")
 	flags.StringVar(&o.BrokerImage, "broker-image", o.BrokerImage, "NATS image; spec.version of a Broker replaces the tag")
@@ -95,6 +106,9 @@ func (o *Options) Validate() error {
 			errs = append(errs, fmt.Errorf(`--watch-namespaces=%q: "*" already means all; name it alone`, strings.Join(o.WatchNamespaces, ",")))
 		}
 	}
+	if o.SecureMetricsCertDir != "" && !isOn(o.SecureMetricsAddr) {
+		errs = append(errs, fmt.Errorf("--secure-metrics-cert-dir=%q: set --secure-metrics-addr too, such as :8443", o.SecureMetricsCertDir))
+	}
 	if o.Workers < 1 {
 		errs = append(errs, fmt.Errorf("--workers=%d: want at least 1", o.Workers))
 	}
@@ -110,6 +124,9 @@ func (o *Options) Validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// isOn tells an address to serve on from none.
+func isOn(addr string) bool { return addr != "" && addr != "0" }
 
 // servedNamespaces are the namespaces to watch, metav1.NamespaceAll standing for every one.
 func (o *Options) servedNamespaces() []string {

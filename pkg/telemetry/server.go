@@ -2,20 +2,25 @@ package telemetry
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"k8s.io/klog/v2"
 )
 
 const (
 	readHeaderTimeout = 5 * time.Second
 	shutdownTimeout   = 3 * time.Second
+	maxHeaderBytes    = 64 << 10 // a token, generously
 )
 
 // MetricsHandler serves /metrics from the gatherer.
@@ -53,13 +58,33 @@ func Handler(gatherer prometheus.Gatherer, ready func() error) http.Handler {
 // Serve answers on addr until ctx ends, then lets running requests finish for a few seconds. It returns an error only
 // when it could not listen or stopped serving early.
 func Serve(ctx context.Context, addr string, handler http.Handler) error {
+	return serve(ctx, addr, handler, nil)
+}
+
+// ServeTLS is Serve over TLS, with HTTP/2 for who wants it.
+func ServeTLS(ctx context.Context, addr string, handler http.Handler, config *tls.Config) error {
+	return serve(ctx, addr, handler, config)
+}
+
+func serve(ctx context.Context, addr string, handler http.Handler, config *tls.Config) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("serve HTTP: %w", err)
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderTimeout}
+	server := &http.Server{
+		Handler: handler, TLSConfig: config, ReadHeaderTimeout: readHeaderTimeout, MaxHeaderBytes: maxHeaderBytes,
+		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		// Port scans and probes break off handshakes all the time: nothing that a log should be full of.
+		ErrorLog: log.New(verboseLog{klog.FromContext(ctx)}, "", 0),
+	}
 	stopped := make(chan error, 1)
-	go func() { stopped <- server.Serve(listener) }()
+	go func() {
+		if config == nil {
+			stopped <- server.Serve(listener)
+		} else {
+			stopped <- server.ServeTLS(listener, "", "")
+		}
+	}()
 
 	select {
 	case err := <-stopped:
@@ -75,4 +100,12 @@ func Serve(ctx context.Context, addr string, handler http.Handler) error {
 		return fmt.Errorf("serve HTTP on %s: %w", addr, err)
 	}
 	return nil
+}
+
+// verboseLog takes what the HTTP server has to say.
+type verboseLog struct{ logger klog.Logger }
+
+func (l verboseLog) Write(line []byte) (int, error) {
+	l.logger.V(4).Info("HTTP server", "message", strings.TrimSpace(string(line)))
+	return len(line), nil
 }

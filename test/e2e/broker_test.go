@@ -140,7 +140,11 @@ func (c *cluster) putCertificate(t *testing.T, authority string) *x509.CertPool 
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "certificate-") //nolint:usetesting // t.TempDir has the test's name in it, and kubectl splits at its commas
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	for name, block := range map[string]*pem.Block{
 		"ca.crt": {Type: "CERTIFICATE", Bytes: ca.Raw}, "tls.crt": {Type: "CERTIFICATE", Bytes: leaf.Raw}, "tls.key": {Type: "PRIVATE KEY", Bytes: keyDER},
 	} {

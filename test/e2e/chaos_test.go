@@ -258,7 +258,7 @@ func (c *cluster) operatorMemory(ctx context.Context) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	address, stop, err := c.forward(ctx, namespace, "pod/"+pod, "8080")
+	address, stop, err := c.tryForward(ctx, namespace, "pod/"+pod, 8080)
 	if err != nil {
 		return sample{}, err
 	}

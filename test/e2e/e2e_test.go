@@ -59,6 +59,7 @@ func TestInstallationLifeCycle(t *testing.T) {
 			t.Error(out)
 		}
 	})
+	t.Run("metrics are for those who may read them", c.secureMetrics)
 	t.Run("no pod spec holds the token", func(t *testing.T) {
 		if pods := c.run(t, "get", "pods", "-n", namespace, "-o", "yaml"); strings.Contains(pods, c.token(t)) {
 			t.Error("the broker's token stands in a pod")
@@ -228,7 +229,39 @@ func (c *cluster) token(t *testing.T) string {
 	return string(token)
 }
 
-// connect reaches a broker's pod or Service through kubectl port-forward, until the test ends.
+// forward reaches a port of a pod or Service until the test ends, and returns its address here.
+func (c *cluster) forward(t *testing.T, target string, port int) string {
+	t.Helper()
+	address, stop, err := c.tryForward(t.Context(), namespace, target, port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return address
+}
+
+// tryForward does the same with kubectl port-forward until stop is called.
+func (c *cluster) tryForward(ctx context.Context, namespace, target string, port int) (address string, stop func(), err error) {
+	forward := exec.CommandContext(ctx, c.kubectl, "port-forward", "-n", namespace, target, fmt.Sprint(":", port))
+	forward.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig)
+	stdout, err := forward.StdoutPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := forward.Start(); err != nil {
+		return "", nil, err
+	}
+	stop = func() { _ = forward.Process.Kill(); _ = forward.Wait() }
+	line, err := bufio.NewReader(stdout).ReadString('\n') // Forwarding from 127.0.0.1:40001 -> 4222
+	address = regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(line)
+	if address == "" {
+		stop()
+		return "", nil, fmt.Errorf("port-forward to %s: %q, %w", target, line, err)
+	}
+	return address, stop, nil
+}
+
+// connect reaches a broker's pod or Service until the test ends.
 func (c *cluster) connect(t *testing.T, target string) *nats.Conn {
 	t.Helper()
 	connection, closeAll, err := c.dial(t.Context(), t, target)
@@ -241,7 +274,7 @@ func (c *cluster) connect(t *testing.T, target string) *nats.Conn {
 
 // dial does the same, for as long as the caller wants.
 func (c *cluster) dial(ctx context.Context, t *testing.T, target string, options ...nats.Option) (_ *nats.Conn, closeAll func(), err error) {
-	address, stop, err := c.forward(ctx, namespace, target, "4222")
+	address, stop, err := c.tryForward(ctx, namespace, target, 4222)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -252,26 +285,6 @@ func (c *cluster) dial(ctx context.Context, t *testing.T, target string, options
 		return nil, nil, err
 	}
 	return connection, func() { connection.Close(); stop() }, nil
-}
-
-// forward makes a port of a pod or Service reachable until stop.
-func (c *cluster) forward(ctx context.Context, namespace, target, port string) (address string, stop func(), err error) {
-	forward := exec.CommandContext(ctx, c.kubectl, "port-forward", "-n", namespace, target, ":"+port)
-	forward.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig)
-	stdout, err := forward.StdoutPipe()
-	if err != nil {
-		return "", nil, err
-	}
-	if err := forward.Start(); err != nil {
-		return "", nil, err
-	}
-	stop = func() { _ = forward.Process.Kill(); _ = forward.Wait() }
-	line, err := bufio.NewReader(stdout).ReadString('\n') // Forwarding from 127.0.0.1:40001 -> 4222
-	if address = regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(line); address == "" {
-		stop()
-		return "", nil, fmt.Errorf("port-forward: %q, %w", line, err)
-	}
-	return address, stop, nil
 }
 
 // stream listens as Meshery Server does: a plain subscription, then a request for everything.

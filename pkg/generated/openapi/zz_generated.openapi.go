@@ -18006,7 +18006,7 @@ func schema_pkg_apis_meshery_v1alpha1_MeshSyncSpec(ref common.ReferenceCallback)
 					},
 					"informer_config": {
 						SchemaProps: spec.SchemaProps{
-							Description: "informer_config is what older documents call watch-list. It is used where watch-list says nothing.\n\nDeprecated: use watch-list.",
+							Description: "informer_config is what older documents call watch-list, and is deprecated. It is used where watch-list says nothing.",
 							Ref:         ref(v1alpha1.WatchList{}.OpenAPIModelName()),
 						},
 					},

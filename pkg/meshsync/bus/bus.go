@@ -54,7 +54,7 @@ type Conn struct {
 	address Address
 	metrics *metrics
 	closed  chan struct{}
-	set     chan struct{} // closed when nats is set
+	set     chan struct{} // closed when nats is set: reconnecting may begin before
 
 	mu      sync.Mutex
 	failure error // the last one, until there is a connection again or something is confirmed
@@ -139,7 +139,7 @@ func (c *Conn) report(logger klog.Logger, wait time.Duration) []nats.Option {
 			if err := c.nats.LastError(); withoutHandler(err) {
 				unreachable(err)
 			}
-			return wait + rand.N(reconnectJitter)
+			return wait + rand.N(reconnectJitter) //nolint:gosec // keeps agents apart; no secret
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			c.metrics.errors.Inc()

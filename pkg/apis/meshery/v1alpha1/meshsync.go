@@ -54,9 +54,7 @@ type MeshSyncSpec struct {
 	// +optional
 	WatchList WatchList `json:"watch-list,omitempty"`
 
-	// informer_config is what older documents call watch-list. It is used where watch-list says nothing.
-	//
-	// Deprecated: use watch-list.
+	// informer_config is what older documents call watch-list, and is deprecated. It is used where watch-list says nothing.
 	// +optional
 	InformerConfig *WatchList `json:"informer_config,omitempty"`
 

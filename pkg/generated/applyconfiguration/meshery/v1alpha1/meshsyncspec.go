@@ -22,9 +22,7 @@ type MeshSyncSpecApplyConfiguration struct {
 	Broker *MeshSyncBrokerApplyConfiguration `json:"broker,omitempty"`
 	// watch-list says which kinds of objects the agent watches. Without it, a default list is watched.
 	WatchList *WatchListApplyConfiguration `json:"watch-list,omitempty"`
-	// informer_config is what older documents call watch-list. It is used where watch-list says nothing.
-	//
-	// Deprecated: use watch-list.
+	// informer_config is what older documents call watch-list, and is deprecated. It is used where watch-list says nothing.
 	InformerConfig *WatchListApplyConfiguration `json:"informer_config,omitempty"`
 	// sessions lets Meshery Server look into pods through the agent. All are off unless turned on, and need the ceiling
 	// ClusterRole to name pods/log and pods/exec.
