@@ -27,6 +27,16 @@ bench: ## Measure what many Brokers and MeshSyncs cost the operator (SCALE=100 o
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*##/ {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+##@ Long tests
+
+.PHONY: faults
+faults: ## Try every fault of the API server, its clients and deletions ROUNDS times (10; FAULTS_SEED repeats a run)
+	FAULTS_ROUNDS=$(or $(ROUNDS),10) go test -count=1 -timeout 2h -v ./test/faults
+
+.PHONY: soak
+soak: ## Chaos on a real node for DURATION (10m; CHAOS_SEED repeats a run); needs Linux and root
+	CHAOS_DURATION=$(or $(DURATION),10m) go test -count=1 -timeout 2h -v -run TestSoak ./test/e2e
+
 ##@ Code
 
 .PHONY: build

@@ -77,11 +77,14 @@ func TestInstallationLifeCycle(t *testing.T) {
 			}
 		}
 	})
+	t.Run("the optional network policies fit", c.networkPolicies)
+	t.Run("MeshSync runs without the operator", c.withoutOperator)
 	t.Run("a NodePort answers at the address in status", c.nodePort)
 	t.Run("an image that cannot be pulled is said, and forgotten when it is mended", c.brokenImage)
 	t.Run("TLS is turned on, rotated and turned off, and the agent follows", c.tlsBroker)
 	t.Run("a Broker made anew, of several servers, is one cluster and gets its agent back", c.natsCluster)
 	t.Run("its servers are replaced one by one and send their clients on", c.rollingUpdate)
+	t.Run("chaos passes", func(t *testing.T) { c.chaos(t, chaosInTests) })
 	t.Run("deleted piece by piece, the operator first, nothing stays", c.uninstallPieceByPiece)
 	t.Run("installed again and deleted in one go, nothing stays", func(t *testing.T) {
 		c.run(t, "apply", "-f", manifests)
@@ -229,7 +232,7 @@ func (c *cluster) token(t *testing.T) string {
 // forward reaches a port of a pod or Service until the test ends, and returns its address here.
 func (c *cluster) forward(t *testing.T, target string, port int) string {
 	t.Helper()
-	address, stop, err := c.tryForward(t.Context(), target, port)
+	address, stop, err := c.tryForward(t.Context(), namespace, target, port)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +241,7 @@ func (c *cluster) forward(t *testing.T, target string, port int) string {
 }
 
 // tryForward does the same with kubectl port-forward until stop is called.
-func (c *cluster) tryForward(ctx context.Context, target string, port int) (address string, stop func(), err error) {
+func (c *cluster) tryForward(ctx context.Context, namespace, target string, port int) (address string, stop func(), err error) {
 	forward := exec.CommandContext(ctx, c.kubectl, "port-forward", "-n", namespace, target, fmt.Sprint(":", port))
 	forward.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig)
 	stdout, err := forward.StdoutPipe()
@@ -271,7 +274,7 @@ func (c *cluster) connect(t *testing.T, target string) *nats.Conn {
 
 // dial does the same, for as long as the caller wants.
 func (c *cluster) dial(ctx context.Context, t *testing.T, target string, options ...nats.Option) (_ *nats.Conn, closeAll func(), err error) {
-	address, stop, err := c.tryForward(ctx, target, 4222)
+	address, stop, err := c.tryForward(ctx, namespace, target, 4222)
 	if err != nil {
 		return nil, nil, err
 	}
