@@ -53,11 +53,7 @@ func (c *brokerController) clearService(ctx context.Context, broker *v1alpha1.Br
 func serviceObstacles(live *corev1.Service, applied, want *coreac.ServiceApplyConfiguration) map[string]any {
 	spec := map[string]any{}
 	if hasStrangePorts(live, applied, want) {
-		ports := []any{map[string]any{"$patch": "replace"}}
-		for i := range want.Spec.Ports {
-			ports = append(ports, &want.Spec.Ports[i])
-		}
-		spec["ports"] = ports
+		spec["ports"] = replacing(want.Spec.Ports)
 	}
 	if live.Spec.Type == corev1.ServiceTypeLoadBalancer && *want.Spec.Type == corev1.ServiceTypeLoadBalancer &&
 		!equalPointers(live.Spec.LoadBalancerClass, want.Spec.LoadBalancerClass) {

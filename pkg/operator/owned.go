@@ -2,7 +2,6 @@ package operator
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	appsac "k8s.io/client-go/applyconfigurations/apps/v1"
 	coreac "k8s.io/client-go/applyconfigurations/core/v1"
 	metaac "k8s.io/client-go/applyconfigurations/meta/v1"
@@ -133,13 +131,21 @@ func find[T object](objects []metav1.Object, name string) T {
 }
 
 func (a *applier) applyOne(ctx context.Context, namespace string, owned func(metav1.Object) bool, object any) (metav1.Object, error) {
+	live, err := a.ensureOne(ctx, namespace, owned, object)
+	if !apierrors.IsInvalid(err) || a.replacePorts(ctx, namespace, object) != nil {
+		return live, err
+	}
+	return a.ensureOne(ctx, namespace, owned, object)
+}
+
+func (a *applier) ensureOne(ctx context.Context, namespace string, owned func(metav1.Object) bool, object any) (metav1.Object, error) {
 	c := a.caches.in(namespace)
 	core, apps, rbac := a.clients.kube.CoreV1(), a.clients.kube.AppsV1(), a.clients.kube.RbacV1()
 	switch want := object.(type) {
 	case *coreac.ConfigMapApplyConfiguration:
 		return ensure(ctx, a, owned, "ConfigMap", *want.Name, want, c.configMaps.ConfigMaps(namespace), core.ConfigMaps(namespace), coreac.ExtractConfigMap)
 	case *coreac.ServiceApplyConfiguration:
-		return a.ensureService(ctx, namespace, owned, want)
+		return ensure(ctx, a, owned, "Service", *want.Name, want, c.services.Services(namespace), core.Services(namespace), coreac.ExtractService)
 	case *coreac.ServiceAccountApplyConfiguration:
 		return ensure(ctx, a, owned, "ServiceAccount", *want.Name, want, c.serviceAccounts.ServiceAccounts(namespace), core.ServiceAccounts(namespace), coreac.ExtractServiceAccount)
 	case *appsac.StatefulSetApplyConfiguration:
@@ -162,26 +168,6 @@ func (a *applier) applyOne(ctx context.Context, namespace string, owned func(met
 	default:
 		return nil, fmt.Errorf("apply %T: the operator does not own this kind", object)
 	}
-}
-
-// ensureService also copes with a port whose number somebody changed. Server-side apply knows ports by their number: that one would
-// stay beside ours, under the same name, and the API server refuses two ports of one name.
-func (a *applier) ensureService(ctx context.Context, namespace string, owned func(metav1.Object) bool, want *coreac.ServiceApplyConfiguration) (metav1.Object, error) {
-	cached, api := a.caches.in(namespace).services.Services(namespace), a.clients.kube.CoreV1().Services(namespace)
-	live, err := ensure(ctx, a, owned, "Service", *want.Name, want, cached, api, coreac.ExtractService)
-	if !apierrors.IsInvalid(err) {
-		return live, err
-	}
-	ports, marshalErr := json.Marshal(coreac.Service(*want.Name, namespace).WithSpec(&coreac.ServiceSpecApplyConfiguration{Ports: want.Spec.Ports}))
-	if marshalErr != nil {
-		return nil, errors.Join(err, marshalErr)
-	}
-	_, patchErr := api.Patch(ctx, *want.Name, types.MergePatchType, ports, metav1.PatchOptions{FieldManager: a.manager})
-	a.metrics.wrote("Service", patchErr)
-	if patchErr != nil {
-		return nil, err // the ports were not what is wrong
-	}
-	return ensure(ctx, a, owned, "Service", *want.Name, want, cached, api, coreac.ExtractService)
 }
 
 // cachedObjects is the part of a lister, apiObjects the part of a client, that ensure needs.
