@@ -56,7 +56,7 @@ func runWithServer(m *testing.M) (int, error) {
 		return 1, err
 	}
 	// The roles and the CRDs are the ones that users install.
-	for _, manifest := range []string{"00-namespace", "10-crd-brokers", "11-crd-meshsyncs", "20-operator-rbac", "21-meshsync-rbac", "22-grantor-rbac"} {
+	for _, manifest := range []string{"00-namespace", "10-crd-brokers", "11-crd-meshsyncs", "20-operator-rbac", "21-meshsync-rbac", "22-grantor-rbac", "23-grantor-policy"} {
 		apply := exec.Command(kubectl, "--kubeconfig", plane.Kubeconfig, "apply", "-f", "../../manifests/"+manifest+".yaml")
 		if out, err := apply.CombinedOutput(); err != nil {
 			return 1, fmt.Errorf("%s: %w\n%s", manifest, err, out)

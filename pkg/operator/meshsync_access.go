@@ -14,8 +14,8 @@ import (
 	"meshery.io/operator/pkg/watchlist"
 )
 
-// readVerbs are what it takes to watch a kind.
-var readVerbs = []string{"get", "list", "watch"}
+// watchVerbs are what it takes to watch a kind. An agent also gets to read its objects one by one where the ceiling includes that.
+var watchVerbs = []string{"list", "watch"}
 
 // access is what an agent may do cluster-wide, and what its MeshSync asks for in vain.
 type access struct {
@@ -38,20 +38,21 @@ func baseAccess() []*rbacac.PolicyRuleApplyConfiguration {
 // without a whitelist depends on it.
 func meshSyncAccess(list watchlist.List, sessions v1alpha1.MeshSyncSessions, served []schema.GroupVersionResource, ceiling []rbacv1.PolicyRule) access {
 	granted := access{rules: baseAccess()}
-	kinds := map[string][]string{} // by API group
+	watched, gotten := map[string][]string{}, map[string][]string{} // by API group
 	for _, resource := range wantedKinds(list, served) {
-		if missing := missingVerbs(ceiling, resource.GroupResource(), readVerbs); len(missing) > 0 {
+		kind := resource.GroupResource()
+		if missing := missingVerbs(ceiling, kind, watchVerbs); len(missing) > 0 {
 			granted.refused = append(granted.refused, watchlist.Format(resource)+" ("+strings.Join(missing, ", ")+")")
 			continue
 		}
-		kinds[resource.Group] = append(kinds[resource.Group], resource.Resource)
+		if len(missingVerbs(ceiling, kind, []string{"get"})) == 0 {
+			gotten[kind.Group] = append(gotten[kind.Group], kind.Resource)
+		} else {
+			watched[kind.Group] = append(watched[kind.Group], kind.Resource)
+		}
 	}
-	for _, group := range slices.Sorted(maps.Keys(kinds)) {
-		granted.rules = append(granted.rules, rbacac.PolicyRule().
-			WithAPIGroups(group).
-			WithResources(slices.Compact(slices.Sorted(slices.Values(kinds[group])))...).
-			WithVerbs(readVerbs...))
-	}
+	granted.addKinds(gotten, append([]string{"get"}, watchVerbs...))
+	granted.addKinds(watched, watchVerbs)
 	if sessions.Logs {
 		granted.addSession(ceiling, "pods/log", "get")
 	}
@@ -59,6 +60,16 @@ func meshSyncAccess(list watchlist.List, sessions v1alpha1.MeshSyncSessions, ser
 		granted.addSession(ceiling, "pods/exec", "create", "get")
 	}
 	return granted
+}
+
+// addKinds adds a rule per API group, in an order that does not change.
+func (a *access) addKinds(kinds map[string][]string, verbs []string) {
+	for _, group := range slices.Sorted(maps.Keys(kinds)) {
+		a.rules = append(a.rules, rbacac.PolicyRule().
+			WithAPIGroups(group).
+			WithResources(slices.Compact(slices.Sorted(slices.Values(kinds[group])))...).
+			WithVerbs(verbs...))
+	}
 }
 
 func (a *access) addSession(ceiling []rbacv1.PolicyRule, resource string, verbs ...string) {
@@ -102,8 +113,8 @@ func missingVerbs(ceiling []rbacv1.PolicyRule, resource schema.GroupResource, ve
 	return missing
 }
 
-// includesResource reads "*" as every kind and not as its subresources: whoever opens all kinds to agents has not thereby opened
-// the logs of all pods. Kubernetes itself would count those in.
+// includesResource reads "*" as every kind and not as its subresources, though the API server would count those in: whoever opens
+// all kinds to agents has not thereby asked for the logs and shells of all pods.
 func includesResource(resources []string, resource string) bool {
 	if _, subresource, ok := strings.Cut(resource, "/"); ok {
 		return slices.Contains(resources, resource) || slices.Contains(resources, "*/"+subresource)
