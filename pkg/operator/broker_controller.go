@@ -159,7 +159,7 @@ func (c *brokerController) createSecret(ctx context.Context, broker *v1alpha1.Br
 	if err != nil {
 		return nil, fmt.Errorf("create Secret %s: %w", want.name, err)
 	}
-	klog.FromContext(ctx).V(2).Info("Created Secret", "name", want.name)
+	klog.FromContext(ctx).V(2).Info("Created Secret", "object", klog.KObj(created))
 	return created, nil
 }
 

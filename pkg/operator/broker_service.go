@@ -43,7 +43,7 @@ func (c *brokerController) clearService(ctx context.Context, broker *v1alpha1.Br
 	if err != nil {
 		return fmt.Errorf("patch Service %s: %w", live.Name, err)
 	}
-	klog.FromContext(ctx).V(2).Info("Cleared Service", "name", live.Name)
+	klog.FromContext(ctx).V(2).Info("Cleared Service", "object", klog.KObj(live))
 	return nil
 }
 

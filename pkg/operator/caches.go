@@ -111,13 +111,13 @@ func (c *caches) meshSyncCRD() (metav1.Object, bool) {
 	return nil, false
 }
 
-// ceiling is what the ceiling ClusterRole lets agents have: nothing while there is none.
-func (c *caches) ceiling() []rbacv1.PolicyRule {
+// ceiling is what the ceiling ClusterRole lets agents have, or false while there is none.
+func (c *caches) ceiling() ([]rbacv1.PolicyRule, bool) {
 	roles, _ := c.ceilings.List(labels.Everything()) // a cache's List cannot fail
 	if len(roles) == 0 {
-		return nil
+		return nil, false
 	}
-	return roles[0].Rules
+	return roles[0].Rules, true
 }
 
 var crdResource = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}

@@ -13,6 +13,18 @@ import (
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 )
 
+// mostMessage is how long a condition's message may be, in bytes. The API server takes 32 KiB, a person less.
+const mostMessage = 4 << 10
+
+// shorten cuts a text to so many bytes.
+func shorten(text string, most int) string {
+	const more = " …"
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most-len(more)], "") + more
+}
+
 // condition is one without its transition time, which keepTransitionTimes fills in.
 func condition(observed metav1.Object, kind string, status metav1.ConditionStatus, reason, message string) metav1.Condition {
 	return metav1.Condition{
@@ -20,7 +32,7 @@ func condition(observed metav1.Object, kind string, status metav1.ConditionStatu
 		Status:             status,
 		ObservedGeneration: observed.GetGeneration(),
 		Reason:             reason,
-		Message:            message,
+		Message:            shorten(message, mostMessage),
 	}
 }
 

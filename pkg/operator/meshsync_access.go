@@ -21,6 +21,8 @@ var watchVerbs = []string{"list", "watch"}
 type access struct {
 	rules   []*rbacac.PolicyRuleApplyConfiguration
 	refused []string
+	// noCeiling: there is no ceiling ClusterRole at all.
+	noCeiling bool
 }
 
 // baseAccess is what every agent needs besides what its watch-list names. The grantor's ClusterRole in manifests/ has the same
@@ -126,13 +128,20 @@ func hasOrAll(values []string, value string) bool {
 	return slices.Contains(values, value) || slices.Contains(values, "*")
 }
 
-// forbidden is the condition that says what the ceiling refuses.
-func forbidden(meshSync *v1alpha1.MeshSync, granted access, ceilingName string) metav1.Condition {
-	if len(granted.refused) == 0 {
-		return condition(meshSync, v1alpha1.ConditionForbidden, metav1.ConditionFalse, v1alpha1.ReasonWithinCeiling,
-			"The agent may read all that the spec asks for")
+// forbidden is the condition that says what the ceiling refuses. granted is nil while nothing could be granted.
+func forbidden(meshSync *v1alpha1.MeshSync, granted *access, ceilingName string) metav1.Condition {
+	say := func(status metav1.ConditionStatus, reason, message string) metav1.Condition {
+		return condition(meshSync, v1alpha1.ConditionForbidden, status, reason, message)
 	}
-	return condition(meshSync, v1alpha1.ConditionForbidden, metav1.ConditionTrue, v1alpha1.ReasonCeiling,
-		"ClusterRole "+ceilingName+" does not let agents have: "+strings.Join(granted.refused, "; ")+
-			". Add that to it, or take it out of the spec; all else is watched")
+	switch {
+	case granted == nil:
+		return say(metav1.ConditionUnknown, v1alpha1.ReasonNotGranted, "What the agent may read could not be written: see Ready")
+	case len(granted.refused) == 0:
+		return say(metav1.ConditionFalse, v1alpha1.ReasonWithinCeiling, "The agent may read all that the spec asks for")
+	case granted.noCeiling:
+		return say(metav1.ConditionTrue, v1alpha1.ReasonCeiling, "ClusterRole "+ceilingName+", which says what agents may read, does not exist: create it (manifests/21-meshsync-rbac.yaml)")
+	default:
+		return say(metav1.ConditionTrue, v1alpha1.ReasonCeiling, "Add to ClusterRole "+ceilingName+", or take out of the spec, what agents may not have; all else is watched. It lacks "+
+			strings.Join(granted.refused, "; "))
+	}
 }

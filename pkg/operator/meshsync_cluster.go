@@ -3,17 +3,21 @@ package operator
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
-	"time"
+	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	metaac "k8s.io/client-go/applyconfigurations/meta/v1"
 	rbacac "k8s.io/client-go/applyconfigurations/rbac/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
+	"meshery.io/operator/pkg/watchlist"
 )
 
 // The cluster-scoped objects of a MeshSync are a ClusterRole with what its agent may read, and the binding of the agent's
@@ -26,12 +30,13 @@ func clusterScopedName(key cache.ObjectName) string {
 	return "meshery:meshsync:" + key.Namespace + ":" + key.Name
 }
 
-// clusterScopedLabels say for which MeshSync an object was made: a namespaced one cannot own it.
-func clusterScopedLabels(meshSync *v1alpha1.MeshSync) map[string]string {
+// clusterScopedLabels say for which MeshSync an object was made, which a namespaced one cannot own, and by whom.
+func clusterScopedLabels(meshSync *v1alpha1.MeshSync, operatorNamespace string) map[string]string {
 	labels := meshSyncLabels(meshSync)
 	maps.Copy(labels, map[string]string{
-		meshery.LabelOwnerNamespace: meshSync.Namespace,
-		meshery.LabelOwnerName:      meshSync.Name,
+		meshery.LabelOwnerNamespace:    meshSync.Namespace,
+		meshery.LabelOwnerName:         meshSync.Name,
+		meshery.LabelOperatorNamespace: operatorNamespace,
 	})
 	return labels
 }
@@ -45,17 +50,17 @@ func ownedByCRD(crd metav1.Object) *metaac.OwnerReferenceApplyConfiguration {
 		WithUID(crd.GetUID())
 }
 
-func meshSyncClusterRole(meshSync *v1alpha1.MeshSync, crd metav1.Object, granted access) *rbacac.ClusterRoleApplyConfiguration {
+func meshSyncClusterRole(meshSync *v1alpha1.MeshSync, crd metav1.Object, operatorNamespace string, granted access) *rbacac.ClusterRoleApplyConfiguration {
 	return rbacac.ClusterRole(clusterScopedName(cache.MetaObjectToName(meshSync))).
-		WithLabels(clusterScopedLabels(meshSync)).
+		WithLabels(clusterScopedLabels(meshSync, operatorNamespace)).
 		WithOwnerReferences(ownedByCRD(crd)).
 		WithRules(granted.rules...)
 }
 
-func meshSyncClusterRoleBinding(meshSync *v1alpha1.MeshSync, crd metav1.Object) *rbacac.ClusterRoleBindingApplyConfiguration {
+func meshSyncClusterRoleBinding(meshSync *v1alpha1.MeshSync, crd metav1.Object, operatorNamespace string) *rbacac.ClusterRoleBindingApplyConfiguration {
 	name := clusterScopedName(cache.MetaObjectToName(meshSync))
 	return rbacac.ClusterRoleBinding(name).
-		WithLabels(clusterScopedLabels(meshSync)).
+		WithLabels(clusterScopedLabels(meshSync, operatorNamespace)).
 		WithOwnerReferences(ownedByCRD(crd)).
 		WithSubjects(meshSyncSubject(meshSync)).
 		WithRoleRef(rbacac.RoleRef().WithAPIGroup(rbacv1.GroupName).WithKind("ClusterRole").WithName(name))
@@ -69,38 +74,87 @@ func madeFor(meshSync cache.ObjectName) func(metav1.Object) bool {
 	}
 }
 
-// grant lets the agent read what its MeshSync asks for, as far as the ceiling goes. With a watch-list that cannot be read it has
-// what it had. A ServiceAccount that is somebody else's gets nothing.
-func (c *meshSyncController) grant(ctx context.Context, meshSync *v1alpha1.MeshSync, watchListOK, accountOurs bool) (granted access, recheck time.Duration, err error) {
-	if !accountOurs {
-		return access{}, 0, c.deleteClusterScoped(ctx, cache.MetaObjectToName(meshSync))
-	}
-	if !watchListOK {
-		return access{}, 0, nil
-	}
-	granted, recheck, err = c.access(ctx, meshSync)
-	if err != nil {
-		return granted, recheck, err
-	}
-	return granted, recheck, c.applyClusterScoped(ctx, meshSync, granted)
-}
-
-// applyClusterScoped writes the role before the binding: nobody may bind a role that does not exist.
-func (c *meshSyncController) applyClusterScoped(ctx context.Context, meshSync *v1alpha1.MeshSync, granted access) error {
+// grant lets the agent read what its MeshSync asks for, as far as the ceiling goes.
+func (c *meshSyncController) grant(ctx context.Context, meshSync *v1alpha1.MeshSync, view *meshSyncView) error {
 	crd, ok := c.caches.meshSyncCRD()
 	if !ok {
 		return errors.New("the CRD of MeshSync is gone")
 	}
-	objects := []any{meshSyncClusterRole(meshSync, crd, granted), meshSyncClusterRoleBinding(meshSync, crd)}
-	_, err := c.apply(ctx, meshSync.Namespace, madeFor(cache.MetaObjectToName(meshSync)), objects)
+	granted, err := c.access(ctx, meshSync, view)
+	if err != nil {
+		return err
+	}
+	err = c.applyInTurn(ctx, meshSync.Namespace, madeFor(cache.MetaObjectToName(meshSync)), []any{
+		meshSyncClusterRole(meshSync, crd, c.options.Namespace, granted),
+		meshSyncClusterRoleBinding(meshSync, crd, c.options.Namespace),
+	})
+	if apierrors.IsForbidden(err) {
+		return fmt.Errorf("the operator may not grant what the agent is to read: let it impersonate ServiceAccount %s, and bind that one to ClusterRoles %s and %s, "+
+			"as manifests/22-grantor-rbac.yaml does (%s)", meshery.GrantorName, c.options.MeshSyncClusterRole, meshery.GrantorName, firstLine(err))
+	}
+	if err == nil {
+		view.granted = &granted
+	}
 	return err
 }
 
-// deleteClusterScoped removes what no owner reference takes away with a MeshSync.
-func (c *meshSyncController) deleteClusterScoped(ctx context.Context, key cache.ObjectName) error {
+// access says what the agent may read. A list without a whitelist is everything that the API server serves now, so it is looked at
+// again.
+func (c *meshSyncController) access(ctx context.Context, meshSync *v1alpha1.MeshSync, view *meshSyncView) (access, error) {
+	list := c.listInForce(meshSync)
+	var served []schema.GroupVersionResource
+	if list.Everything() {
+		view.recheck = servedKindsAge
+		var err error
+		if served, err = c.served.get(ctx); err != nil {
+			return access{}, err
+		}
+	}
+	ceiling, exists := c.caches.ceiling()
+	granted := meshSyncAccess(list, meshSync.Spec.Sessions, served, ceiling)
+	granted.noCeiling = !exists
+	return granted, nil
+}
+
+// listInForce is the watch-list that the agent follows: the last good one while that of the spec cannot be read.
+func (c *meshSyncController) listInForce(meshSync *v1alpha1.MeshSync) watchlist.List {
+	_, data := watchListOf(meshSync)
+	list, _, err := watchlist.Parse(data)
+	if err == nil {
+		return list
+	}
+	present, err := c.caches.in(meshSync.Namespace).configMaps.ConfigMaps(meshSync.Namespace).Get(meshery.WatchListConfigMap(meshSync.Name))
+	if err != nil || !controlledBy(meshSync)(present) {
+		return watchlist.List{}
+	}
+	list, _, err = watchlist.Parse(present.Data)
+	if err != nil {
+		return watchlist.List{}
+	}
+	return list
+}
+
+// revoke removes the rights of an agent, which no owner reference takes away with its MeshSync.
+func (c *meshSyncController) revoke(ctx context.Context, key cache.ObjectName) error {
 	name, rbac := clusterScopedName(key), c.clients.grantor.RbacV1()
 	return errors.Join(
 		discard(ctx, &c.applier, madeFor(key), "ClusterRoleBinding", name, c.caches.clusterRoleBindings, rbac.ClusterRoleBindings()),
 		discard(ctx, &c.applier, madeFor(key), "ClusterRole", name, c.caches.clusterRoles, rbac.ClusterRoles()),
 	)
+}
+
+// revokeElsewhere does so in a namespace that this operator served and does not serve any more: nobody would otherwise. What another
+// operator granted is that one's.
+func (c *meshSyncController) revokeElsewhere(ctx context.Context, key cache.ObjectName) error {
+	role, err := c.caches.clusterRoles.Get(clusterScopedName(key))
+	if err != nil || role.Labels[meshery.LabelOperatorNamespace] != c.options.Namespace {
+		return ignoreNotFound(err)
+	}
+	return c.revoke(ctx, key)
+}
+
+// firstLine is enough of an error of the API server's that lists every rule.
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
 }

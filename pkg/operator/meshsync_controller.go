@@ -9,12 +9,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
 
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 	mesheryac "meshery.io/operator/pkg/generated/applyconfiguration/meshery/v1alpha1"
-	"meshery.io/operator/pkg/watchlist"
 )
 
 const meshSyncManager = "meshery-operator-meshsync"
@@ -30,36 +28,53 @@ type meshSyncController struct {
 func (c *meshSyncController) sync(ctx context.Context, key cache.ObjectName) (time.Duration, error) {
 	caches := c.caches.in(key.Namespace)
 	if caches == nil {
-		return 0, nil // a cluster-scoped object of a namespace that another operator serves
+		return 0, c.revokeElsewhere(ctx, key)
 	}
 	meshSync, err := caches.meshSyncs.MeshSyncs(key.Namespace).Get(key.Name)
 	if apierrors.IsNotFound(err) {
-		return 0, c.deleteClusterScoped(ctx, key) // all else goes by its owner reference
+		return 0, c.revoke(ctx, key) // all else goes by its owner reference
 	}
 	if err != nil {
 		return 0, err
 	}
 	err = removeFinalizer(ctx, &c.applier, "MeshSync", meshSync, earlierMeshSyncFinalizer, c.clients.meshery.MesheryV1alpha1().MeshSyncs(key.Namespace))
-	if err != nil || meshSync.DeletionTimestamp != nil {
+	if err != nil {
 		return 0, err
+	}
+	if meshSync.DeletionTimestamp != nil { // a finalizer of somebody's may keep it for long
+		return 0, c.revoke(ctx, key)
 	}
 
 	broker, brokerErr := c.target(ctx, meshSync)
 	listErr := checkWatchList(meshSync)
-	live, applyErr := c.applyNamespaced(ctx, meshSync, broker, listErr == nil)
-	granted, accessRecheck, accessErr := c.grant(ctx, meshSync, listErr == nil, !isForeign(applyErr))
-	applyErr = errors.Join(brokerErr, listErr, applyErr, accessErr)
-	status := meshSyncStatus(meshSync, broker, live, caches.podsOf(key.Namespace, meshSyncSelector(meshSync)), applyErr, c.options)
-	status.Conditions = append(status.Conditions, forbidden(meshSync, granted, c.options.MeshSyncClusterRole))
-	if err := c.writeStatus(ctx, meshSync, status); err != nil {
+	view, applyErr := c.write(ctx, meshSync, broker, listErr == nil)
+	err = errors.Join(brokerErr, listErr, applyErr)
+	if err := c.writeStatus(ctx, meshSync, meshSyncStatus(meshSync, broker, view, err, c.options)); err != nil {
 		return 0, err
 	}
-	recheck, err := retry(applyErr)
-	return soonest(recheck, accessRecheck), err
+	recheck, err := retry(err)
+	return soonest(recheck, view.recheck), err
 }
 
-// applyNamespaced brings the objects of the MeshSync's namespace into the wanted state, and returns what there is of them.
-func (c *meshSyncController) applyNamespaced(ctx context.Context, meshSync *v1alpha1.MeshSync, broker target, watchListOK bool) ([]metav1.Object, error) {
+// write brings the MeshSync's objects into the wanted state and returns what there is of them. Without an account that is known to
+// be ours nothing else is written: an agent would run under it, and have its rights.
+func (c *meshSyncController) write(ctx context.Context, meshSync *v1alpha1.MeshSync, broker target, watchListOK bool) (*meshSyncView, error) {
+	caches := c.caches.in(meshSync.Namespace)
+	view := &meshSyncView{pods: caches.podsOf(meshSync.Namespace, meshSyncSelector(meshSync))}
+	defer func() { // one that was not touched goes on as it is
+		present, err := caches.deployments.Deployments(meshSync.Namespace).Get(meshSync.Name)
+		if view.deployment == nil && err == nil && controlledBy(meshSync)(present) {
+			view.deployment = present
+		}
+	}()
+	err := c.applyInTurn(ctx, meshSync.Namespace, controlledBy(meshSync), meshSyncAccount(meshSync))
+	if err != nil {
+		if isForeign(err) {
+			err = errors.Join(err, c.revoke(ctx, cache.MetaObjectToName(meshSync)))
+		}
+		return view, err
+	}
+	grantErr := c.grant(ctx, meshSync, view)
 	var replaceErr, copyErr error
 	if broker.url != "" {
 		replaceErr = c.removeOtherDeployment(ctx, meshSync)
@@ -68,13 +83,8 @@ func (c *meshSyncController) applyNamespaced(ctx context.Context, meshSync *v1al
 	if broker.url != "" && err == nil {
 		copyErr = c.removeCopy(ctx, meshSync)
 	}
-	if find[*appsv1.Deployment](live, meshSync.Name) == nil { // it was not touched: the agent goes on as it is
-		present, err := c.caches.in(meshSync.Namespace).deployments.Deployments(meshSync.Namespace).Get(meshSync.Name)
-		if err == nil && controlledBy(meshSync)(present) {
-			live = append(live, present)
-		}
-	}
-	return live, errors.Join(replaceErr, err, copyErr)
+	view.deployment = find[*appsv1.Deployment](live, meshSync.Name)
+	return view, errors.Join(grantErr, replaceErr, err, copyErr)
 }
 
 // removeOtherDeployment deletes the agent's Deployment where its selector is another than ours, such as an earlier operator's: a
@@ -92,24 +102,6 @@ func (c *meshSyncController) removeOtherDeployment(ctx context.Context, meshSync
 		return nil
 	}
 	return c.remove(ctx, "Deployment", live, deployments)
-}
-
-// access says what the agent may read. A list without a whitelist is everything that the API server serves now, so it is looked at
-// again.
-func (c *meshSyncController) access(ctx context.Context, meshSync *v1alpha1.MeshSync) (granted access, recheck time.Duration, err error) {
-	_, data := watchListOf(meshSync)
-	list, _, err := watchlist.Parse(data)
-	if err != nil {
-		return access{}, 0, err
-	}
-	var served []schema.GroupVersionResource
-	if list.Everything() {
-		recheck = servedKindsAge
-		if served, err = c.served.get(ctx); err != nil {
-			return access{}, recheck, err
-		}
-	}
-	return meshSyncAccess(list, meshSync.Spec.Sessions, served, c.caches.ceiling()), recheck, nil
 }
 
 func (c *meshSyncController) writeStatus(ctx context.Context, meshSync *v1alpha1.MeshSync, want v1alpha1.MeshSyncStatus) error {

@@ -33,10 +33,16 @@ func meshSyncLabels(meshSync *v1alpha1.MeshSync) map[string]string {
 	return ownedLabels(meshSyncSelector(meshSync))
 }
 
-// meshSyncObjects are the namespaced objects that make up a MeshSync, in the order in which they are best created. A
+// meshSyncAccount is the agent's account and what it may do in its own namespace. Each is harmless only when the one before is ours: a
+// binding gives somebody's account rights, or an account somebody's role.
+func meshSyncAccount(meshSync *v1alpha1.MeshSync) []any {
+	return []any{meshSyncServiceAccount(meshSync), meshSyncRole(meshSync), meshSyncRoleBinding(meshSync)}
+}
+
+// meshSyncObjects are the other namespaced objects that make up a MeshSync, in the order in which they are best created. A
 // watch-list that cannot be read does not replace the one that is there, and an agent without a known broker stays as it is.
 func meshSyncObjects(meshSync *v1alpha1.MeshSync, broker target, watchListOK bool, options *Options) []any {
-	objects := []any{meshSyncServiceAccount(meshSync), meshSyncRole(meshSync), meshSyncRoleBinding(meshSync)}
+	var objects []any
 	if watchListOK {
 		objects = append(objects, meshSyncWatchList(meshSync))
 	}

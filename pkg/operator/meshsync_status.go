@@ -1,6 +1,9 @@
 package operator
 
 import (
+	"slices"
+	"time"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -8,23 +11,33 @@ import (
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 )
 
-// meshSyncStatus says where the agent publishes to and whether it does. live is what there is of the MeshSync's objects, pods are
-// its pods, and applyErr is what kept anything from being as wanted.
-func meshSyncStatus(meshSync *v1alpha1.MeshSync, broker target, live []metav1.Object, pods []*corev1.Pod, applyErr error, options *Options) v1alpha1.MeshSyncStatus {
-	deployment := find[*appsv1.Deployment](live, meshSync.Name)
-	rollout := deploymentRollout(meshSync, deployment)
-	troubles := append(findingsOf(applyErr), podTroubles(pods)...)
-	troubles = append(troubles, refusedPods(deployment)...)
+// meshSyncView is what a sync has seen of a MeshSync.
+type meshSyncView struct {
+	deployment *appsv1.Deployment
+	pods       []*corev1.Pod
+	granted    *access       // nil: it could not be granted, or not be said what
+	recheck    time.Duration // when to look again at what is to be granted
+}
+
+// meshSyncStatus says where the agent publishes to and whether it does. err is what kept anything from being as wanted.
+func meshSyncStatus(meshSync *v1alpha1.MeshSync, broker target, view *meshSyncView, err error, options *Options) v1alpha1.MeshSyncStatus {
+	rollout := deploymentRollout(meshSync, view.deployment)
+	notAsWanted := findingsOf(err)
+	troubles := slices.Concat(notAsWanted, podTroubles(view.pods), refusedPods(view.deployment))
 	return v1alpha1.MeshSyncStatus{
-		PublishingTo: publishingTo(meshSync, broker, deployment),
+		PublishingTo: publishingTo(meshSync, broker, view.deployment),
 		Conditions: []metav1.Condition{
-			meshSyncReady(meshSync, rollout, findingsOf(applyErr), troubles),
+			meshSyncReady(meshSync, rollout, notAsWanted, troubles),
 			rollout.progressing(meshSync, "agents"),
-			degraded(meshSync, troubles),
+			degraded(meshSync, slices.DeleteFunc(troubles, passesByItself)),
 			warning(meshSync, meshSyncWarnings(meshSync, options)),
+			forbidden(meshSync, view.granted, options.MeshSyncClusterRole),
 		},
 	}
 }
+
+// passesByItself tells a Broker that is not ready yet, as in every first installation, from what a person must mend.
+func passesByItself(trouble finding) bool { return trouble.reason == v1alpha1.ReasonBrokerNotReady }
 
 // publishingTo stays while no broker is known and an agent is there, which then goes on as it is.
 func publishingTo(meshSync *v1alpha1.MeshSync, broker target, deployment *appsv1.Deployment) string {

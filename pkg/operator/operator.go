@@ -47,6 +47,7 @@ func Run(ctx context.Context, config *rest.Config, options Options) error {
 	if err != nil {
 		return err
 	}
+	klog.FromContext(ctx).Info("Starting", "version", telemetry.Version(), "server", config.Host, "namespaces", options.describeNamespaces(), "leaderElection", options.LeaderElect)
 	preflight, err := newPreflight(config, &options)
 	if err != nil {
 		return err
@@ -166,7 +167,7 @@ func (o *operator) lead(ctx context.Context) error {
 		return ignoreEnd(ctx, err)
 	}
 	o.setReady(nil)
-	logger.Info("Reconciling", "namespaces", o.options.servedNamespaces(), "version", telemetry.Version())
+	logger.Info("Reconciling", "namespaces", o.options.describeNamespaces(), "version", telemetry.Version())
 
 	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: o.clients.kube.EventsV1()})
 	defer broadcaster.Shutdown()

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -138,6 +139,11 @@ func (o *Options) servedNamespaces() []string {
 	default:
 		return slices.Compact(slices.Sorted(slices.Values(o.WatchNamespaces)))
 	}
+}
+
+// describeNamespaces is for a person.
+func (o *Options) describeNamespaces() string {
+	return cmp.Or(strings.Join(o.servedNamespaces(), ","), "*")
 }
 
 // imageWithTag replaces the tag, or the digest, of an image; no tag leaves it as it is.

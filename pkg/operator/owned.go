@@ -71,10 +71,14 @@ func ownerOfClusterScoped(owned metav1.Object) (cache.ObjectName, bool) {
 
 // foreignError says that an object of a wanted name is not ours to touch.
 type foreignError struct {
-	kind, name, owner string
+	kind, name string
+	owner      string // empty: it was ours, and has lost its owner reference
 }
 
 func (e *foreignError) Error() string {
+	if e.owner == "" {
+		return fmt.Sprintf("%s %s has lost its owner reference: delete it, and it is made again", e.kind, e.name)
+	}
 	return fmt.Sprintf("%s %s belongs to %s; delete or rename one of the two", e.kind, e.name, e.owner)
 }
 
@@ -94,7 +98,7 @@ type applier struct {
 
 // apply writes every object that is not as wanted, in order, and returns them as they are now. owned says whether an object of the
 // wanted name is ours. After an error it goes on: one refused object must not keep the others from being right. Only one that
-// belongs to somebody else ends it, because what follows would use that: run under somebody's account, or give it rights.
+// belongs to somebody else ends it, because what follows would use that.
 func (a *applier) apply(ctx context.Context, namespace string, owned func(metav1.Object) bool, objects []any) ([]metav1.Object, error) {
 	var (
 		live []metav1.Object
@@ -112,6 +116,16 @@ func (a *applier) apply(ctx context.Context, namespace string, owned func(metav1
 		live = append(live, now)
 	}
 	return live, errors.Join(errs...)
+}
+
+// applyInTurn writes objects of which each depends on the one before: it stops at the first error.
+func (a *applier) applyInTurn(ctx context.Context, namespace string, owned func(metav1.Object) bool, objects []any) error {
+	for _, object := range objects {
+		if _, err := a.applyOne(ctx, namespace, owned, object); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func isForeign(err error) bool {
@@ -213,7 +227,7 @@ func ensure[T object, C any](
 	if err != nil {
 		return none, fmt.Errorf("apply %s %s: %w", kind, name, err)
 	}
-	klog.FromContext(ctx).V(2).Info("Applied object", "kind", kind, "name", name, "existed", exists)
+	klog.FromContext(ctx).V(2).Info("Applied object", "kind", kind, "object", klog.KObj(live), "existed", exists)
 	return live, nil
 }
 
@@ -241,19 +255,23 @@ func (a *applier) remove(ctx context.Context, kind string, live metav1.Object, a
 	if err != nil {
 		return fmt.Errorf("delete %s %s: %w", kind, live.GetName(), err)
 	}
-	klog.FromContext(ctx).V(2).Info("Deleted object", "kind", kind, "name", live.GetName())
+	klog.FromContext(ctx).V(2).Info("Deleted object", "kind", kind, "object", klog.KObj(live))
 	return nil
 }
 
-// ownerOf describes for a person whose an object is.
+// ownerOf describes for a person whose an object is that is not ours.
 func ownerOf(live metav1.Object) string {
 	if controller := metav1.GetControllerOfNoCopy(live); controller != nil {
 		return controller.Kind + " " + controller.Name
 	}
-	if manager := live.GetLabels()[meshery.LabelManagedBy]; manager != "" {
+	switch manager := live.GetLabels()[meshery.LabelManagedBy]; manager {
+	case "":
+		return "somebody else (it has no controlling owner)"
+	case meshery.OperatorName:
+		return ""
+	default:
 		return manager + " (its " + meshery.LabelManagedBy + " label)"
 	}
-	return "somebody else (it has no controlling owner)"
 }
 
 // secret reads a Secret of the operator's from the cache, and one that a user made from the API.
@@ -275,10 +293,21 @@ func (a *applier) wroteStatus(ctx context.Context, kind string, regarding runtim
 		return fmt.Errorf("apply status: %w", err)
 	}
 	announce(a.recorder, regarding, before, after)
-	if ready := meta.FindStatusCondition(after, v1alpha1.ConditionReady); ready != nil {
-		klog.FromContext(ctx).V(2).Info("Wrote status", "ready", ready.Status, "reason", ready.Reason)
-	}
+	logStatus(klog.FromContext(ctx), before, after)
 	return nil
+}
+
+// logStatus tells at level 0 when a resource becomes ready or stops being so.
+func logStatus(logger klog.Logger, before, after []metav1.Condition) {
+	now := meta.FindStatusCondition(after, v1alpha1.ConditionReady)
+	if now == nil {
+		return
+	}
+	if old := meta.FindStatusCondition(before, v1alpha1.ConditionReady); old == nil || old.Status != now.Status {
+		logger.Info("Readiness changed", "ready", now.Status, "reason", now.Reason, "message", now.Message)
+		return
+	}
+	logger.V(2).Info("Wrote status", "ready", now.Status, "reason", now.Reason)
 }
 
 // controlledBy tells the objects that a custom resource made from those of everybody else, and of an earlier resource of the

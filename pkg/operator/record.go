@@ -19,7 +19,11 @@ type transition struct {
 // time while pods start.
 func transitions(before, after []metav1.Condition) []transition {
 	var changes []transition
+	said := meta.FindStatusCondition(after, v1alpha1.ConditionDegraded)
 	for _, now := range after {
+		if now.Type == v1alpha1.ConditionReady && said != nil && said.Reason == now.Reason {
+			continue // Degraded says the same
+		}
 		old := meta.FindStatusCondition(before, now.Type)
 		if old == nil {
 			old = &metav1.Condition{Status: metav1.ConditionFalse}
@@ -50,9 +54,12 @@ func eventType(old *metav1.Condition, now metav1.Condition) string {
 	return corev1.EventTypeNormal
 }
 
+// mostNote is how long an Event's note may be, in bytes: the API server refuses longer ones.
+const mostNote = 1024
+
 // announce makes an Event of every transition. kubectl describe shows them.
 func announce(recorder events.EventRecorder, regarding runtime.Object, before, after []metav1.Condition) {
 	for _, change := range transitions(before, after) {
-		recorder.Eventf(regarding, nil, change.eventType, change.reason, "Reconcile", "%s", change.note)
+		recorder.Eventf(regarding, nil, change.eventType, change.reason, "Reconcile", "%s", shorten(change.note, mostNote))
 	}
 }

@@ -25,6 +25,8 @@ const (
 	// cluster-scoped object cannot carry an owner reference to a namespaced one.
 	LabelOwnerNamespace = "meshery.io/owner-namespace"
 	LabelOwnerName      = "meshery.io/owner-name"
+	// LabelOperatorNamespace says which operator made it, by its namespace.
+	LabelOperatorNamespace = "meshery.io/operator-namespace"
 )
 
 // Values of the labels above.

@@ -36,7 +36,8 @@ const (
 	ReasonMeshSyncPodsNotReady = "MeshSyncPodsNotReady"
 	// ReasonBrokerNotFound: the Broker that the MeshSync names does not exist.
 	ReasonBrokerNotFound = "BrokerNotFound"
-	// ReasonBrokerNotReady: the Broker that the MeshSync names has no endpoint or no token yet.
+	// ReasonBrokerNotReady: the Broker that the MeshSync names has no endpoint, no token or no certificate that can be used, or not
+	// yet. It is not Degraded's: every installation begins like that.
 	ReasonBrokerNotReady = "BrokerNotReady"
 	// ReasonNamespaceNotServed: the Broker that the MeshSync names lives in a namespace that the operator does not serve.
 	ReasonNamespaceNotServed = "NamespaceNotServed"
@@ -112,6 +113,8 @@ const (
 const (
 	// ReasonCeiling: the ceiling ClusterRole does not include all that the spec asks for.
 	ReasonCeiling = "Ceiling"
+	// ReasonNotGranted: nothing could be granted, and the condition is Unknown.
+	ReasonNotGranted = "NotGranted"
 	// ReasonWithinCeiling: the agent may read all that the spec asks for.
 	ReasonWithinCeiling = "WithinCeiling"
 )
