@@ -36,11 +36,12 @@ const (
 	ReasonMeshSyncPodsNotReady = "MeshSyncPodsNotReady"
 	// ReasonBrokerNotFound: the Broker that the MeshSync names does not exist.
 	ReasonBrokerNotFound = "BrokerNotFound"
-	// ReasonBrokerNotReady: the Broker that the MeshSync names has no endpoint or no token yet.
+	// ReasonBrokerNotReady: the Broker that the MeshSync names has no endpoint, token or certificate yet, or one that
+	// its servers cannot use.
 	ReasonBrokerNotReady = "BrokerNotReady"
 	// ReasonNamespaceNotServed: the Broker that the MeshSync names lives in a namespace that the operator does not serve.
 	ReasonNamespaceNotServed = "NamespaceNotServed"
-	// ReasonBrokerURLInvalid: spec.broker.custom.url is not a URL.
+	// ReasonBrokerURLInvalid: spec.broker.custom.url is not a URL of one NATS server.
 	ReasonBrokerURLInvalid = "BrokerURLInvalid"
 	// ReasonWatchListInvalid: the watch-list is not what the agent can follow.
 	ReasonWatchListInvalid = "WatchListInvalid"
