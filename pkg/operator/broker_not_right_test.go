@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ func TestWhatServersOfABrokerCannotUse(t *testing.T) {
 			if test.want == "" && err == nil {
 				return
 			}
-			waiting, ok := err.(*unavailable)
+			waiting, ok := errors.AsType[*unavailable](err)
 			if !ok || test.want == "" || waiting.reason != v1alpha1.ReasonBrokerNotReady || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "s3cret") {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
