@@ -89,12 +89,11 @@ func (t target) loggingInWith(secret *corev1.Secret) (target, error) {
 		return target{}, &unavailable{v1alpha1.ReasonSecretInvalid, "Secret " + secret.Name + " " + what}
 	}
 	switch {
-	case secret.Labels[meshery.LabelManagedBy] == meshery.OperatorName:
-		// A Broker's token belongs to the Broker. What holds for a ServiceAccount's holds for it too.
-		return invalid("was made by the operator: name its Broker in spec.broker.native, or a Secret of your own here")
 	case secret.Type == corev1.SecretTypeServiceAccountToken:
 		// Whoever may write a MeshSync, but not read Secrets, could have it sent to a server of his own.
 		return invalid("is a ServiceAccount's token, which opens the cluster and no broker: name another")
+	case secret.Labels[meshery.LabelManagedBy] == meshery.OperatorName: // the same goes for a Broker's token
+		return invalid("was made by the operator: name its Broker in spec.broker.native, or a Secret of your own here")
 	case token && (user || password):
 		return invalid("has both token and username or password: keep what the broker asks for")
 	case token:
