@@ -36,8 +36,7 @@ const (
 	ReasonMeshSyncPodsNotReady = "MeshSyncPodsNotReady"
 	// ReasonBrokerNotFound: the Broker that the MeshSync names does not exist.
 	ReasonBrokerNotFound = "BrokerNotFound"
-	// ReasonBrokerNotReady: the Broker that the MeshSync names has no endpoint, token or certificate yet, or one that
-	// its servers cannot use.
+	// ReasonBrokerNotReady: the Broker that the MeshSync names has no endpoint or no token yet.
 	ReasonBrokerNotReady = "BrokerNotReady"
 	// ReasonNamespaceNotServed: the Broker that the MeshSync names lives in a namespace that the operator does not serve.
 	ReasonNamespaceNotServed = "NamespaceNotServed"
