@@ -138,7 +138,7 @@ func TestValidateNamesEverythingThatIsWrong(t *testing.T) {
 	}
 	for _, want := range []string{
 		"--stopAfter=-1s: want", `"A_b" cannot be the name of a namespace`, `"a/b": want plural or singular`, "--max-messages-per-second=-1: want",
-		"/does/not/exist", "--http-addr: want", "http://host: unknown scheme", `MESHSYNC_NAME="only-a-name": set both or none`,
+		"/does/not/exist", "--http-addr: want", "broker URL host: unknown scheme", `MESHSYNC_NAME="only-a-name": set both or none`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in: %v", want, err)

@@ -109,6 +109,8 @@ func TestCustomBrokerURL(t *testing.T) {
 		"nats.example.com:4333":              "nats.example.com:4333",
 		"tls://user:p%40ss@nats.example.com": "nats.example.com:4222",
 		"nats://[2001:db8::1]:4222":          "[2001:db8::1]:4222",
+		"::1":                                "[::1]:4222",
+		"nats://s3cret/tail@h:4222":          "h:4222",
 	} {
 		if got, err := customTarget(url); err != nil || got.address != want || got.url != url || len(got.login) > 0 {
 			t.Errorf("%s: got %+v, %v; want address %s", url, got, err, want)
@@ -117,9 +119,12 @@ func TestCustomBrokerURL(t *testing.T) {
 	if got, _ := customTarget("nats://user:pa$(HOME)@nats.example.com"); got.url != "nats://user:pa$$(HOME)@nats.example.com" {
 		t.Errorf("got %s, which Kubernetes would expand", got.url)
 	}
-	_, err := customTarget("nats://user:hunter2@[broken")
-	if err == nil || strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("got error %v, want one without the password", err)
+	for _, url := range []string{"nats://user:hunter2@[broken", "nats://hunter2@h:0", "nats://hunter2@h:99999", "nats://hunter2@a:4222,b:4222", "nats://user:hunter2"} {
+		got, err := customTarget(url)
+		waiting, ok := errors.AsType[*unavailable](err)
+		if !ok || waiting.reason != v1alpha1.ReasonBrokerURLInvalid || !strings.HasPrefix(err.Error(), "spec.broker.custom.url: ") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: got %+v, %v; want an error without the password", url, got, err)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 
@@ -27,7 +28,7 @@ type enqueuer struct {
 	err                error // the first handler that could not be registered
 }
 
-// on calls enqueue for every object that appears, changes or goes.
+// on calls enqueue for every object that appears, changes or goes. One that may have changed hands is enqueued as what it was too.
 func on[T object](e *enqueuer, informer cache.TypedSharedIndexInformer[T], enqueue func(T)) {
 	onKind(e, reflect.TypeFor[T]().Elem().Name(), informer, enqueue)
 }
@@ -41,9 +42,13 @@ func onKind[T object](e *enqueuer, kind string, informer cache.TypedSharedIndexI
 	registration, err := informer.AddTypedEventHandler(cache.TypedResourceEventHandlerFuncs[T]{
 		AddFunc: enqueue,
 		UpdateFunc: func(old, updated T) {
-			if old.GetResourceVersion() != updated.GetResourceVersion() {
-				enqueue(updated)
+			if old.GetResourceVersion() == updated.GetResourceVersion() {
+				return
 			}
+			if !reflect.DeepEqual(old.GetOwnerReferences(), updated.GetOwnerReferences()) || !maps.Equal(old.GetLabels(), updated.GetLabels()) {
+				enqueue(old)
+			}
+			enqueue(updated)
 		},
 		DeleteFunc: func(deleted cache.DeletedObject[T]) {
 			var none T

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"meshery.io/operator/pkg/apis/meshery"
@@ -26,7 +27,7 @@ func (c *meshSyncController) target(ctx context.Context, meshSync *v1alpha1.Mesh
 	secret, err := c.secret(ctx, cache.NewObjectName(meshSync.Namespace, custom.SecretRef.Name))
 	if apierrors.IsNotFound(err) {
 		return target{}, &unavailable{v1alpha1.ReasonSecretInvalid, fmt.Sprintf(
-			"Secret %s, which spec.broker.custom.secretRef names, does not exist: create it with token, or with username and password", custom.SecretRef.Name)}
+			"Secret %s, which spec.broker.custom.secretRef names, does not exist: create it with token, or with username and password, or with ca.crt alone", custom.SecretRef.Name)}
 	}
 	if err != nil {
 		return target{}, fmt.Errorf("read Secret %s: %w", custom.SecretRef.Name, err)
@@ -69,14 +70,14 @@ func (c *meshSyncController) nativeTarget(ctx context.Context, meshSync *v1alpha
 func (c *meshSyncController) secretsOf(ctx context.Context, broker *v1alpha1.Broker) (token, tls *corev1.Secret, err error) {
 	name := cache.MetaObjectToName(broker)
 	token, err = c.secret(ctx, cache.NewObjectName(name.Namespace, meshery.BrokerTokenSecret(broker.Name)))
-	if apierrors.IsNotFound(err) || err == nil && len(token.Data[meshery.BrokerTokenKey]) == 0 {
+	if apierrors.IsNotFound(err) {
 		return nil, nil, &unavailable{v1alpha1.ReasonBrokerNotReady, fmt.Sprintf("Broker %s has no token yet", name)}
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the token of Broker %s: %w", name, err)
 	}
-	if broker.Spec.TLS == nil {
-		return token, nil, nil
+	if err := checkToken(broker, token); err != nil || broker.Spec.TLS == nil {
+		return token, nil, err
 	}
 	tls, err = c.secret(ctx, cache.NewObjectName(name.Namespace, broker.Spec.TLS.SecretName))
 	if apierrors.IsNotFound(err) {
@@ -86,7 +87,30 @@ func (c *meshSyncController) secretsOf(ctx context.Context, broker *v1alpha1.Bro
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the certificate of Broker %s: %w", name, err)
 	}
-	return token, tls, nil
+	return token, tls, checkCertificate(broker, tls)
+}
+
+// checkToken refuses a token that the servers do not take: they stay as they are, and so must the agent.
+func checkToken(broker *v1alpha1.Broker, token *corev1.Secret) error {
+	name := cache.MetaObjectToName(broker)
+	notReady := func(message string) error { return &unavailable{v1alpha1.ReasonBrokerNotReady, message} }
+	switch value := token.Data[meshery.BrokerTokenKey]; {
+	case metav1.GetControllerOfNoCopy(token) != nil && !metav1.IsControlledBy(token, broker):
+		return notReady(fmt.Sprintf("Broker %s has no token: Secret %s belongs to %s", name, token.Name, ownerOf(token)))
+	case len(value) == 0:
+		return notReady(fmt.Sprintf("Broker %s has no token yet", name))
+	case !quotable(value):
+		return notReady(fmt.Sprintf("Broker %s cannot use the token of Secret %s: see its conditions", name, token.Name))
+	}
+	return nil
+}
+
+// checkCertificate does the same for a certificate.
+func checkCertificate(broker *v1alpha1.Broker, tls *corev1.Secret) error {
+	if err := checkTLS(tls); err != nil {
+		return &unavailable{v1alpha1.ReasonBrokerNotReady, fmt.Sprintf("Broker %s: %v", cache.MetaObjectToName(broker), err)}
+	}
+	return nil
 }
 
 // removeCopy deletes the copy of a Broker's token once the agent reads no copy any more.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,7 @@ func TestLoggingInWithASecret(t *testing.T) {
 	authority := string(natsserver.NewAuthority(t).PEM)
 	for name, test := range map[string]struct {
 		kind    corev1.SecretType
+		made    bool // by the operator
 		data    map[string]string
 		login   string // variables
 		trusted bool
@@ -33,7 +35,8 @@ func TestLoggingInWithASecret(t *testing.T) {
 		"a token and an authority":       {data: map[string]string{"token": "t", "ca.crt": authority}, login: "BROKER_TOKEN=token", trusted: true},
 		"empty values are none":          {data: map[string]string{"token": "", "username": "u", "password": "p", "ca.crt": ""}, login: "BROKER_USER=username BROKER_PASSWORD=password"},
 		"nothing":                        {problem: "Secret s has neither token nor username and password"},
-		"an authority alone":             {data: map[string]string{"ca.crt": authority}, problem: "neither token nor username"},
+		"an authority alone":             {data: map[string]string{"ca.crt": authority}, trusted: true},
+		"one made by the operator":       {made: true, data: map[string]string{"token": "t"}, problem: "Secret s was made by the operator"},
 		"no password":                    {data: map[string]string{"username": "u"}, problem: "has username but no password"},
 		"no user":                        {data: map[string]string{"password": "p"}, problem: "has password but no username"},
 		"both":                           {data: map[string]string{"token": "t", "username": "u", "password": "p"}, problem: "has both token and username"},
@@ -44,6 +47,9 @@ func TestLoggingInWithASecret(t *testing.T) {
 			secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s", UID: "u"}, Type: test.kind, Data: map[string][]byte{}}
 			for key, value := range test.data {
 				secret.Data[key] = []byte(value)
+			}
+			if test.made {
+				secret.Labels = map[string]string{meshery.LabelManagedBy: meshery.OperatorName}
 			}
 			got, err := target{url: "nats://h"}.loggingInWith(secret)
 			if test.problem != "" {
@@ -57,7 +63,7 @@ func TestLoggingInWithASecret(t *testing.T) {
 			for _, value := range got.login {
 				login = append(login, value.env+"="+value.key)
 			}
-			if err != nil || strings.Join(login, " ") != test.login || (got.authoritySecret == "s") != test.trusted || got.loginHash == "" || got.url != "nats://h" {
+			if err != nil || strings.Join(login, " ") != test.login || (got.authoritySecret == "s") != test.trusted || (got.loginHash != "") != (test.login != "") || got.url != "nats://h" {
 				t.Errorf("got %+v, %v", got, err)
 			}
 		})
@@ -149,29 +155,39 @@ func TestACustomBrokerAndItsSecret(t *testing.T) {
 	wantNoWrites(t, namespace, stop)
 }
 
-// A user may name a Secret that carries the operator's label, which is watched in another way.
-func TestASecretOfTheOperatorsMayBeNamed(t *testing.T) {
+// A Broker's token belongs to the Broker: who may write a MeshSync could otherwise have it sent to a server of his own. Such
+// Secrets are watched in another way than users'.
+func TestASecretOfTheOperatorsIsRefusedForACustomURL(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t)
 	createBroker(t, namespace)
-	newNamedMeshSync(t, namespace, "m", v1alpha1.MeshSyncSpec{Broker: v1alpha1.MeshSyncBroker{Custom: v1alpha1.CustomBroker{
-		URL: "nats://lb.example.com", SecretRef: &v1alpha1.SecretReference{Name: "meshery-nats-auth"},
-	}}})
-	measure, read := measured(t)
-	startOperator(t, namespace, measure)
-	before := wantAgent(t, namespace, "m", "the agent has the token, and its pod is there", func(d *appsv1.Deployment) bool {
-		return agentEnv(d, "BROKER_TOKEN") == "meshery-nats-auth/token" && d.Status.Replicas == 1
-	})
-	eventually(t, "nothing else enqueues the MeshSync any more", func(ctx context.Context) error {
-		meshSync, err := server.admin.meshery.MesheryV1alpha1().MeshSyncs(namespace).Get(ctx, "m", metav1.GetOptions{})
-		if err == nil && !strings.Contains(fmt.Sprint(meshSync.Status.Conditions), "1 of 1 pods") {
-			err = fmt.Errorf("conditions are %+v", meshSync.Status.Conditions)
+	custom := func(secret string) v1alpha1.MeshSyncSpec {
+		return v1alpha1.MeshSyncSpec{Broker: v1alpha1.MeshSyncBroker{Custom: v1alpha1.CustomBroker{
+			URL: "nats://lb.example.com", SecretRef: &v1alpha1.SecretReference{Name: secret},
+		}}}
+	}
+	newNamedMeshSync(t, namespace, "m", custom("meshery-nats-auth"))
+	stop := startOperator(t, namespace)
+	eventually(t, "the message says whose the Secret is", func(context.Context) error {
+		got := wantMeshSync(t, namespace, "m", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSecretInvalid).Message
+		if !strings.Contains(got, "Secret meshery-nats-auth was made by the operator") {
+			return errors.New(got)
 		}
-		return err
+		return nil
 	})
-	wantIdle(t, read, 1)
-	writeSecret(t, namespace, "meshery-nats-auth", map[string]string{"token": "another"})
-	wantAgent(t, namespace, "m", "a new token rolls the agent", func(d *appsv1.Deployment) bool { return loginHash(d) != loginHash(before) })
+	if _, err := server.admin.kube.AppsV1().Deployments(namespace).Get(t.Context(), "m", metav1.GetOptions{}); err == nil {
+		t.Error("an agent runs with the token of a Broker")
+	}
+	wantNoWrites(t, namespace, stop)
+	startOperator(t, namespace)
+	_, err := server.admin.kube.CoreV1().Secrets(namespace).Patch(t.Context(), "meshery-nats-auth", types.MergePatchType,
+		[]byte(`{"metadata":{"labels":{"app.kubernetes.io/managed-by":null}}}`), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantAgent(t, namespace, "m", "a Secret that turns into a user's is used", func(d *appsv1.Deployment) bool {
+		return agentEnv(d, "BROKER_TOKEN") == "meshery-nats-auth/token"
+	})
 }
 
 func TestABrokerInAnotherNamespace(t *testing.T) {
@@ -224,13 +240,17 @@ func TestABrokerInAnotherNamespace(t *testing.T) {
 		t.Errorf("message %q does not name the Secret", got)
 	}
 	authority, next := string(natsserver.NewAuthority(t).PEM), string(natsserver.NewAuthority(t).PEM)
-	writeSecret(t, further, "certificate", map[string]string{"tls.crt": "c", "tls.key": "k", "ca.crt": authority})
+	pair := newCertificate(t, time.Now().AddDate(1, 0, 0), "b")
+	certificate := func(authority string) map[string]string {
+		return map[string]string{"tls.crt": string(pair["tls.crt"]), "tls.key": string(pair["tls.key"]), "ca.crt": authority}
+	}
+	writeSecret(t, further, "certificate", certificate(authority))
 	wantCopy("the copy has the authority, and no key", map[string]string{"token": "t2", "ca.crt": authority})
 	trusting := wantAgent(t, namespace, "m", "the agent uses TLS", func(d *appsv1.Deployment) bool {
 		volumes := d.Spec.Template.Spec.Volumes
 		return agentEnv(d, "BROKER_URL") == "tls://$(BROKER_TOKEN)@"+address && len(volumes) == 1 && volumes[0].Secret.SecretName == "m-broker"
 	})
-	writeSecret(t, further, "certificate", map[string]string{"tls.crt": "c", "tls.key": "k", "ca.crt": next})
+	writeSecret(t, further, "certificate", certificate(next))
 	wantCopy("the copy follows the authority", map[string]string{"token": "t2", "ca.crt": next})
 	if after := wantAgent(t, namespace, "m", "the agent is there", anyAgent); after.Generation != trusting.Generation || loginHash(after) != loginHash(rolled) {
 		t.Error("a new authority rolls the agent, which reads it by itself")

@@ -2,7 +2,6 @@ package operator
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/version"
@@ -14,22 +13,28 @@ import (
 // run: it reads other names, as another account.
 const firstMajor = 2
 
-// earlierTags are the tags that move with the releases of the existing agent.
-var earlierTags = []string{"stable-latest", "edge-latest"}
-
 // meshSyncImage is what the agent runs. replaced means that spec.version names a release of the existing agent, which old
 // resources and Meshery Server do, and that the operator's own image runs instead.
 func meshSyncImage(meshSync *v1alpha1.MeshSync, options *Options) (image string, replaced bool) {
 	tag := meshSync.Spec.Version
-	release, err := version.ParseSemantic(tag)
-	switch {
-	case slices.Contains(earlierTags, tag), err == nil && release.Major() < firstMajor:
+	if earlierTag(tag) {
 		return options.MeshSyncImage, true
-	case err == nil:
-		return imageWithTag(options.MeshSyncImage, strings.TrimPrefix(tag, "v")), false
-	default:
-		return imageWithTag(options.MeshSyncImage, tag), false
 	}
+	if _, err := version.ParseSemantic(tag); err == nil {
+		tag = strings.TrimPrefix(tag, "v")
+	}
+	return imageWithTag(options.MeshSyncImage, tag), false
+}
+
+// earlierTag reports whether a tag is one that the existing agent was published with: 1.2.3, v1.2.3, 1.2, v1.2, stable-latest,
+// stable-v1.2.3, edge-1f2e3d4 and the like. A date, a commit or a number alone is the user's own.
+func earlierTag(tag string) bool {
+	if release, err := version.ParseSemantic(tag); err == nil {
+		return release.Major() < firstMajor
+	}
+	release, err := version.ParseGeneric(tag)
+	short := err == nil && release.String() == strings.TrimPrefix(tag, "v") // a generic version may have anything behind it
+	return short && release.Major() < firstMajor || strings.HasPrefix(tag, "stable-") || strings.HasPrefix(tag, "edge-")
 }
 
 func versionWarnings(meshSync *v1alpha1.MeshSync, options *Options) []finding {

@@ -92,14 +92,13 @@ func meshSyncSubject(meshSync *v1alpha1.MeshSync) *rbacac.SubjectApplyConfigurat
 }
 
 // meshSyncWatchList hands the watch-list to the agent, which follows this object while it runs. Both keys are always there,
-// empty for unset, so that nobody else's stay beside them.
+// empty for unset, so that nobody else's stay beside them; no other is, because the API server refuses some.
 func meshSyncWatchList(meshSync *v1alpha1.MeshSync) *coreac.ConfigMapApplyConfiguration {
 	_, data := watchListOf(meshSync)
 	return coreac.ConfigMap(meshery.WatchListConfigMap(meshSync.Name), meshSync.Namespace).
 		WithLabels(meshSyncLabels(meshSync)).
 		WithOwnerReferences(ownerReference(meshSync, meshSyncKind)).
-		WithData(map[string]string{meshery.WhitelistKey: "", meshery.BlacklistKey: ""}).
-		WithData(data)
+		WithData(map[string]string{meshery.WhitelistKey: data[meshery.WhitelistKey], meshery.BlacklistKey: data[meshery.BlacklistKey]})
 }
 
 // meshSyncDeployment leaves alone what Meshery Server applies with its own field manager: args, some environment variables

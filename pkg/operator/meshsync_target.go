@@ -4,10 +4,7 @@ import (
 	"cmp"
 	"crypto/x509"
 	"fmt"
-	"net"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,6 +14,7 @@ import (
 
 	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
+	"meshery.io/operator/pkg/brokerurl"
 )
 
 // target is the broker that an agent publishes to, and what the agent needs to get in.
@@ -76,21 +74,12 @@ func nativeTarget(broker *v1alpha1.Broker, token, tls *corev1.Secret) (target, e
 
 // customTarget is a broker that no Broker describes.
 func customTarget(text string) (target, error) {
-	absolute := text
-	if !strings.Contains(absolute, "://") {
-		absolute = "nats://" + absolute
-	}
-	parsed, err := url.Parse(absolute)
-	if err != nil || parsed.Hostname() == "" {
-		// Not the error of url.Parse: it repeats the URL, and with it a password.
-		return target{}, &unavailable{v1alpha1.ReasonBrokerURLInvalid, "spec.broker.custom.url is not a URL such as nats://nats.example.com:4222"}
-	}
-	port := parsed.Port()
-	if port == "" {
-		port = strconv.Itoa(meshery.PortClient)
+	parsed, err := brokerurl.Parse(text)
+	if err != nil {
+		return target{}, &unavailable{v1alpha1.ReasonBrokerURLInvalid, "spec.broker.custom.url: " + err.Error()}
 	}
 	// Kubernetes would expand $(NAME) in the value of an environment variable.
-	return target{url: strings.ReplaceAll(text, "$", "$$"), address: net.JoinHostPort(parsed.Hostname(), port)}, nil
+	return target{url: strings.ReplaceAll(text, "$", "$$"), address: parsed.Endpoint}, nil
 }
 
 // loggingInWith is the broker with what a user's Secret holds.
@@ -103,6 +92,8 @@ func (t target) loggingInWith(secret *corev1.Secret) (target, error) {
 	case secret.Type == corev1.SecretTypeServiceAccountToken:
 		// Whoever may write a MeshSync, but not read Secrets, could have it sent to a server of his own.
 		return invalid("is a ServiceAccount's token, which opens the cluster and no broker: name another")
+	case secret.Labels[meshery.LabelManagedBy] == meshery.OperatorName: // the same goes for a Broker's token
+		return invalid("was made by the operator: name its Broker in spec.broker.native, or a Secret of your own here")
 	case token && (user || password):
 		return invalid("has both token and username or password: keep what the broker asks for")
 	case token:
@@ -116,8 +107,10 @@ func (t target) loggingInWith(secret *corev1.Secret) (target, error) {
 		return invalid("has username but no password: add it")
 	case password:
 		return invalid("has password but no username: add it")
+	case len(secret.Data[meshery.BrokerCAKey]) > 0:
+		return t.trusting(secret) // the login is in the URL, or the server asks for none
 	default:
-		return invalid("has neither token nor username and password: add what the broker asks for")
+		return invalid("has neither token nor username and password, nor ca.crt: add what the broker asks for")
 	}
 	t.loginHash = secretHash(only(secret, meshery.BrokerTokenKey, meshery.BrokerUserKey, meshery.BrokerPasswordKey))
 	return t.trusting(secret)

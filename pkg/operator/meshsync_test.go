@@ -38,7 +38,22 @@ func TestMeshSyncImage(t *testing.T) {
 		{"latest", "registry.example.com:5000/meshsync:latest", false},
 		{"1f2e3d4", "registry.example.com:5000/meshsync:1f2e3d4", false},
 		{"vendor-7", "registry.example.com:5000/meshsync:vendor-7", false},
-		{"1.0", "registry.example.com:5000/meshsync:1.0", false},
+		{"stable-v1.2.3", builtIn, true},
+		{"stable-1f2e3d4", builtIn, true},
+		{"edge-1f2e3d4", builtIn, true},
+		{"edge-v1.0.3", builtIn, true},
+		{"1.0", builtIn, true},
+		{"v1.0", builtIn, true},
+		{"0.8", builtIn, true},
+		{"stable", "registry.example.com:5000/meshsync:stable", false},
+		{"1", "registry.example.com:5000/meshsync:1", false},
+		{"2", "registry.example.com:5000/meshsync:2", false},
+		{"2.1", "registry.example.com:5000/meshsync:2.1", false},
+		{"v2.1", "registry.example.com:5000/meshsync:v2.1", false},
+		{"20261120", "registry.example.com:5000/meshsync:20261120", false},
+		{"2026.11.20", "registry.example.com:5000/meshsync:2026.11.20", false},
+		{"1.11.2026_nightly", "registry.example.com:5000/meshsync:1.11.2026_nightly", false},
+		{"1.5-vendor", "registry.example.com:5000/meshsync:1.5-vendor", false},
 	} {
 		options := DefaultOptions()
 		options.MeshSyncImage = builtIn

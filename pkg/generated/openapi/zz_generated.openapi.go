@@ -17804,7 +17804,7 @@ func schema_pkg_apis_meshery_v1alpha1_CustomBroker(ref common.ReferenceCallback)
 					},
 					"secretRef": {
 						SchemaProps: spec.SchemaProps{
-							Description: "secretRef names a Secret in the MeshSync's namespace with what the server asks for: token, or username and password, and ca.crt where its certificate is not signed by a public authority. It wins over what stands in url.",
+							Description: "secretRef names a Secret in the MeshSync's namespace with what the server asks for: token, or username and password, and ca.crt where its certificate is not signed by a public authority. It wins over what stands in url.\n\nWho may edit a MeshSync can have the token, or the username and password, of any Secret in its namespace sent to a server of his own, even if he may not read Secrets. The operator's own Secrets and the tokens of ServiceAccounts are refused.",
 							Ref:         ref(v1alpha1.SecretReference{}.OpenAPIModelName()),
 						},
 					},

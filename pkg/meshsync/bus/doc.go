@@ -3,7 +3,7 @@
 // What flows in: messages to send, subjects to listen to. What flows out: the broker's word that it has the messages, and the
 // messages others sent.
 //
-//	address.go     the broker's URL, taken apart so that the token is never printed
+//	address.go     where the broker is, apart from the login, so that a token is never printed
 //	authority.go   whose certificates are trusted
 //	bus.go         connect, send, listen, close
 //	metrics.go     what is counted

@@ -41,7 +41,7 @@ const (
 	ReasonBrokerNotReady = "BrokerNotReady"
 	// ReasonNamespaceNotServed: the Broker that the MeshSync names lives in a namespace that the operator does not serve.
 	ReasonNamespaceNotServed = "NamespaceNotServed"
-	// ReasonBrokerURLInvalid: spec.broker.custom.url is not a URL.
+	// ReasonBrokerURLInvalid: spec.broker.custom.url is not a URL of one NATS server.
 	ReasonBrokerURLInvalid = "BrokerURLInvalid"
 	// ReasonWatchListInvalid: the watch-list is not what the agent can follow.
 	ReasonWatchListInvalid = "WatchListInvalid"

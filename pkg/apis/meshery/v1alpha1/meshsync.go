@@ -122,6 +122,9 @@ type CustomBroker struct {
 
 	// secretRef names a Secret in the MeshSync's namespace with what the server asks for: token, or username and password,
 	// and ca.crt where its certificate is not signed by a public authority. It wins over what stands in url.
+	//
+	// Who may edit a MeshSync can have the token, or the username and password, of any Secret in its namespace sent to a server
+	// of his own, even if he may not read Secrets. The operator's own Secrets and the tokens of ServiceAccounts are refused.
 	// +optional
 	SecretRef *SecretReference `json:"secretRef,omitempty"`
 }
