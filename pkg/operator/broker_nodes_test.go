@@ -82,7 +82,7 @@ func TestNodePorts(t *testing.T) {
 		playKubelet(t, namespace)
 		wantReady(t, brokerConditions(namespace), metav1.ConditionTrue, v1alpha1.ReasonBrokerDeployed)
 		wantBrokerCondition(t, namespace, v1alpha1.ConditionExternalEndpoint, metav1.ConditionFalse, v1alpha1.ReasonNodeAddressUnknown,
-			"get and list on nodes", "externalEndpointOverride")
+			"grant it list on nodes", "externalEndpointOverride")
 	})
 	t.Run("a Broker with everything set costs no write when it is synced again", aSecondSyncOfEverythingWritesNothing)
 }
