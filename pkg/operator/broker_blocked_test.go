@@ -51,9 +51,8 @@ func TestWhatABlockedBrokerSays(t *testing.T) {
 			if got.Endpoint.Internal != test.internal || reason(v1alpha1.ConditionProgressing) != test.progressing || reason(v1alpha1.ConditionExternalEndpoint) != test.external {
 				t.Errorf("got %+v", got)
 			}
-			blocked := test.progressing == v1alpha1.ReasonConflict || test.progressing == v1alpha1.ReasonSecretInvalid
 			if progressing := meta.IsStatusConditionTrue(got.Conditions, v1alpha1.ConditionProgressing); progressing != (test.progressing == v1alpha1.ReasonRollingOut) {
-				t.Errorf("Progressing is %t, blocked %t", progressing, blocked)
+				t.Errorf("Progressing is %t", progressing)
 			}
 		})
 	}
