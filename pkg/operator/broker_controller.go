@@ -46,13 +46,10 @@ func (c *brokerController) sync(ctx context.Context, key cache.ObjectName) (time
 	if apierrors.IsConflict(applyErr) {
 		return 0, applyErr // the cache is behind: nothing to tell
 	}
-	node, recheckNode, err := c.findNode(ctx, broker)
-	if err != nil {
-		return 0, err
-	}
+	node, recheckNode, nodeErr := c.findNode(ctx, broker)
 	warnings, recheckTLS := c.warnings(broker, secrets)
 	view := &brokerView{
-		service:     find[*corev1.Service](live, broker.Name),
+		service:     cmp.Or(find[*corev1.Service](live, broker.Name), c.liveService(broker)),
 		statefulSet: cmp.Or(find[*appsv1.StatefulSet](live, broker.Name), statefulSet),
 		pods:        caches.podsOf(key.Namespace, brokerSelector(broker)),
 		node:        node,
@@ -63,13 +60,22 @@ func (c *brokerController) sync(ctx context.Context, key cache.ObjectName) (time
 	if err := c.writeStatus(ctx, broker, brokerStatus(broker, view, c.options)); err != nil {
 		return 0, err
 	}
-	recheck, err := retry(view.err)
+	recheck, err := retry(errors.Join(view.err, nodeErr))
 	return soonest(recheck, recheckNode, recheckTLS), err
 }
 
 // liveStatefulSet is the one that there is, or nil.
 func (c *brokerController) liveStatefulSet(broker *v1alpha1.Broker) *appsv1.StatefulSet {
 	live, err := c.caches.in(broker.Namespace).statefulSets.StatefulSets(broker.Namespace).Get(broker.Name)
+	if err != nil || !metav1.IsControlledBy(live, broker) {
+		return nil
+	}
+	return live
+}
+
+// liveService is the client Service that there is, or nil.
+func (c *brokerController) liveService(broker *v1alpha1.Broker) *corev1.Service {
+	live, err := c.caches.in(broker.Namespace).services.Services(broker.Namespace).Get(broker.Name)
 	if err != nil || !metav1.IsControlledBy(live, broker) {
 		return nil
 	}
@@ -141,15 +147,8 @@ func (c *brokerController) createSecret(ctx context.Context, broker *v1alpha1.Br
 	case err == nil && metav1.GetControllerOfNoCopy(live) != nil && !metav1.IsControlledBy(live, broker):
 		// Also one of an earlier Broker of this name: it is about to go.
 		return nil, &foreignError{kind: "Secret", name: want.name, owner: ownerOf(live)}
-	case err == nil && len(live.Data[want.key]) == 0:
-		return nil, &unavailable{v1alpha1.ReasonSecretInvalid,
-			fmt.Sprintf("Secret %s has no key %q: add it, or delete the Secret to have one generated", want.name, want.key)}
-	case err == nil && !quotable(live.Data[want.key]):
-		return nil, &unavailable{v1alpha1.ReasonSecretInvalid, fmt.Sprintf(
-			"Secret %s: the value of %q has a quote, a backslash or a line break in it (a file ends with one), which NATS would misread: use one without",
-			want.name, want.key)}
 	case err == nil:
-		return live, nil
+		return live, checkBrokerSecret(want, live.Data[want.key])
 	case !apierrors.IsNotFound(err):
 		return nil, fmt.Errorf("read Secret %s: %w", want.name, err)
 	}

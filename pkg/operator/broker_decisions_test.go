@@ -159,7 +159,7 @@ func TestBrokerProgressing(t *testing.T) {
 			if test.mod != nil {
 				mods = append(mods, test.mod)
 			}
-			got := brokerProgressing(newBroker(mods...), test.rollout, test.pods)
+			got := brokerProgressing(newBroker(mods...), test.rollout, test.pods, nil)
 			if got.Reason != test.reason || test.not != "" && strings.Contains(got.Message, test.not) {
 				t.Errorf("got %+v, want %s without %q", got, test.reason, test.not)
 			}
@@ -242,11 +242,11 @@ func TestWhatJetStreamMayKeep(t *testing.T) {
 		want int64
 	}{
 		"by default":                       {"", nil, 1 << 30},
-		"on a volume: nine tenths":         {"", storage("10Gi", "", false), 9 << 30},
+		"on a volume: room for two sizes":  {"", storage("20Gi", "", false), 9 << 30},
 		"as asked":                         {"100Mi", nil, 100 << 20},
 		"as asked, on a volume":            {"10Gi", storage("10Gi", "", false), 10 << 30},
 		"more than an earlier volume":      {"10Gi", storage("1Gi", "", false), 1 << 30},
-		"an absurd volume does not wrap":   {"", storage("8E", "", false), 7200000000000000000},
+		"an absurd volume does not wrap":   {"", storage("8E", "", false), 3600000000000000000},
 		"a tiny volume is not no limit":    {"", storage("1", "", false), 1},
 		"fractions of bytes are rounded":   {"1500m", nil, 2},
 		"decimal and binary are different": {"1G", nil, 1_000_000_000},

@@ -17,9 +17,22 @@ import (
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 )
 
-// internalEndpoint is the client Service's DNS name: it holds from before the Service exists until after it was recreated.
+// internalEndpoint is the client Service's DNS name.
 func internalEndpoint(broker *v1alpha1.Broker, options *Options) string {
 	return hostPort(broker.Name+"."+broker.Namespace+".svc."+options.ClusterDomain, meshery.PortClient)
+}
+
+// publishedEndpoint is the internal endpoint while the Service of that name is the Broker's own. Clients send the token there, so
+// it is taken back when somebody else has the name, or may have it; an error that passes leaves what there is.
+func publishedEndpoint(broker *v1alpha1.Broker, view *brokerView, options *Options) string {
+	switch {
+	case view.service != nil:
+		return internalEndpoint(broker, options)
+	case blockedBy(findingsOf(view.err), v1alpha1.ReasonConflict) != nil:
+		return ""
+	default:
+		return broker.Status.Endpoint.Internal
+	}
 }
 
 // externalEndpoint is where clients outside the cluster connect, and the condition that says which rule chose it, or why
@@ -93,7 +106,8 @@ const (
 	mostNodes = 100
 )
 
-// findNode looks for a node's address when the Broker's endpoint needs one, and says when to look again.
+// findNode looks for a node's address when the Broker's endpoint needs one, and says when to look again. After an error there is
+// something to report all the same.
 func (c *brokerController) findNode(ctx context.Context, broker *v1alpha1.Broker) (nodeAddress, time.Duration, error) {
 	if brokerServiceType(broker) != corev1.ServiceTypeNodePort || broker.Spec.Service.ExternalEndpointOverride != "" {
 		return nodeAddress{}, 0, nil
@@ -101,9 +115,10 @@ func (c *brokerController) findNode(ctx context.Context, broker *v1alpha1.Broker
 	nodes, err := c.clients.kube.CoreV1().Nodes().List(ctx, metav1.ListOptions{Limit: mostNodes})
 	switch {
 	case apierrors.IsForbidden(err):
-		return nodeAddress{unknown: "The operator may not look for the address of a node: grant it get and list on nodes, or set spec.service.externalEndpointOverride"}, recheckNodes, nil
+		return nodeAddress{unknown: "The operator may not look for the address of a node: grant it list on nodes, or set spec.service.externalEndpointOverride"}, recheckNodes, nil
 	case err != nil:
-		return nodeAddress{}, 0, fmt.Errorf("list nodes: %w", err)
+		err = fmt.Errorf("list nodes: %w", err)
+		return nodeAddress{unknown: "The address of a node is not known: " + err.Error()}, 0, err
 	}
 	return addressOf(nodes.Items), recheckNodes, nil
 }

@@ -14,7 +14,10 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
@@ -82,9 +85,23 @@ func TestNodePorts(t *testing.T) {
 		playKubelet(t, namespace)
 		wantReady(t, brokerConditions(namespace), metav1.ConditionTrue, v1alpha1.ReasonBrokerDeployed)
 		wantBrokerCondition(t, namespace, v1alpha1.ConditionExternalEndpoint, metav1.ConditionFalse, v1alpha1.ReasonNodeAddressUnknown,
-			"get and list on nodes", "externalEndpointOverride")
+			"grant it list on nodes", "externalEndpointOverride")
 	})
 	t.Run("a Broker with everything set costs no write when it is synced again", aSecondSyncOfEverythingWritesNothing)
+}
+
+// A list of nodes that fails is said in the condition, and tried again.
+func TestNodesThatCannotBeListed(t *testing.T) {
+	kube := fake.NewClientset()
+	kube.PrependReactor("list", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, errors.New("etcd is slow")
+	})
+	controller := &brokerController{applier: applier{clients: clients{kube: kube}}}
+	broker := newBroker(func(b *v1alpha1.Broker) { b.Spec.Service.Type = corev1.ServiceTypeNodePort })
+	node, _, err := controller.findNode(t.Context(), broker)
+	if err == nil || node.host != "" || !strings.Contains(node.unknown, "etcd is slow") {
+		t.Errorf("got %+v, %v", node, err)
+	}
 }
 
 // forbidNodes takes from a namespace's operator what lets it list nodes.

@@ -34,7 +34,7 @@ func brokerStatefulSet(broker *v1alpha1.Broker, secrets []*corev1.Secret, option
 		WithLabels(ownedLabels(brokerSelector(broker))).
 		WithAnnotations(map[string]string{
 			annotationConfigHash: shortHash(natsConfig(broker)),
-			annotationSecretHash: secretHash(secrets...),
+			annotationSecretHash: secretHash(readByServers(broker, secrets)...),
 			annotationServers:    strconv.Itoa(int(broker.Spec.Size)),
 		}).
 		WithSpec(withSettings(brokerPod(broker, imageWithTag(options.BrokerImage, broker.Spec.Version)), broker.Spec.PodSettings))

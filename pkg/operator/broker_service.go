@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	coreac "k8s.io/client-go/applyconfigurations/core/v1"
@@ -15,24 +16,32 @@ import (
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 )
 
-// clearService does to the client Service what must be done before it can be applied as wanted, so that the same object stays,
-// with its cluster IP.
+// clearService does to the client Service what server-side apply cannot do, so that the same object stays, with its cluster IP.
+// Apply never removes what it did not apply, such as a port that was added by hand; and the API server changes a load balancer's
+// class only together with the type, so the Service ends inside the cluster for a moment.
 func (c *brokerController) clearService(ctx context.Context, broker *v1alpha1.Broker) error {
-	live, err := c.caches.in(broker.Namespace).services.Services(broker.Namespace).Get(broker.Name)
-	if err != nil || !metav1.IsControlledBy(live, broker) {
-		return ignoreNotFound(err)
+	live := c.liveService(broker)
+	if live == nil {
+		return nil
 	}
 	applied, err := coreac.ExtractService(live, c.manager)
 	if err != nil {
 		return fmt.Errorf("compare Service %s: %w", live.Name, err)
 	}
-	obstacles := serviceObstacles(live, applied, brokerService(broker))
-	if len(obstacles) == 0 {
+	want := brokerService(broker)
+	spec := map[string]any{}
+	if hasStrangePorts(live, applied, want) {
+		spec["ports"] = replacing(want.Spec.Ports)
+	}
+	if hasStrangeClass(live, applied, want) && c.refusesClass(ctx, want) {
+		spec["type"], spec["loadBalancerClass"] = corev1.ServiceTypeClusterIP, nil
+	}
+	if len(spec) == 0 {
 		return nil
 	}
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"resourceVersion": live.ResourceVersion}, // of this object as the cache shows it, or not at all
-		"spec":     obstacles,
+		"spec":     spec,
 	})
 	if err != nil {
 		return fmt.Errorf("patch Service %s: %w", live.Name, err)
@@ -47,20 +56,20 @@ func (c *brokerController) clearService(ctx context.Context, broker *v1alpha1.Br
 	return nil
 }
 
-// serviceObstacles is a strategic merge patch of a Service's spec that server-side apply cannot do: it never removes what it did
-// not apply, such as a port that was added by hand, and the API server changes a load balancer's class only together with the
-// type, so the Service ends inside the cluster for a moment. applied is what the operator applied last.
-func serviceObstacles(live *corev1.Service, applied, want *coreac.ServiceApplyConfiguration) map[string]any {
-	spec := map[string]any{}
-	if hasStrangePorts(live, applied, want) {
-		spec["ports"] = replacing(want.Spec.Ports)
-	}
-	if live.Spec.Type == corev1.ServiceTypeLoadBalancer && *want.Spec.Type == corev1.ServiceTypeLoadBalancer &&
-		!equalPointers(live.Spec.LoadBalancerClass, want.Spec.LoadBalancerClass) {
-		spec["type"] = corev1.ServiceTypeClusterIP
-		spec["loadBalancerClass"] = nil
-	}
-	return spec
+// hasStrangeClass reports whether a load balancer's class is not the wanted one, and one is wanted or was applied: if neither, a
+// cloud's webhook has chosen it.
+func hasStrangeClass(live *corev1.Service, applied, want *coreac.ServiceApplyConfiguration) bool {
+	return live.Spec.Type == corev1.ServiceTypeLoadBalancer && *want.Spec.Type == corev1.ServiceTypeLoadBalancer &&
+		!equalPointers(live.Spec.LoadBalancerClass, want.Spec.LoadBalancerClass) &&
+		(want.Spec.LoadBalancerClass != nil || applied.Spec != nil && applied.Spec.LoadBalancerClass != nil)
+}
+
+// refusesClass asks the API server whether the class can only be changed by way of another type. It takes the Service as it is
+// wanted when an admission webhook puts a class of its own there: that would be there again, however often it was cleared.
+func (c *brokerController) refusesClass(ctx context.Context, want *coreac.ServiceApplyConfiguration) bool {
+	_, err := c.clients.kube.CoreV1().Services(*want.Namespace).
+		Apply(ctx, want, metav1.ApplyOptions{FieldManager: c.manager, Force: true, DryRun: []string{metav1.DryRunAll}})
+	return apierrors.IsInvalid(err)
 }
 
 // hasStrangePorts finds ports that are not wanted and that applying will not remove.

@@ -25,15 +25,18 @@ type brokerView struct {
 
 // brokerStatus says where clients connect and whether they can.
 func brokerStatus(broker *v1alpha1.Broker, view *brokerView, options *Options) v1alpha1.BrokerStatus {
-	rollout := statefulSetRollout(broker, view.statefulSet)
+	rollout := rolloutTo(broker.Spec.Size, view.statefulSet)
 	notAsWanted := findingsOf(view.err)
 	troubles := podTroubles(view.pods)
 	external, externalCondition := externalEndpoint(broker, view.service, view.node)
+	if blocked := blockedBy(notAsWanted, v1alpha1.ReasonConflict); blocked != nil && view.service == nil && external == "" {
+		externalCondition = condition(broker, v1alpha1.ConditionExternalEndpoint, metav1.ConditionFalse, blocked.reason, "The Broker has no Service of its own: "+blocked.message)
+	}
 	return v1alpha1.BrokerStatus{
-		Endpoint: v1alpha1.BrokerEndpoint{Internal: internalEndpoint(broker, options), External: external},
+		Endpoint: v1alpha1.BrokerEndpoint{Internal: publishedEndpoint(broker, view, options), External: external},
 		Conditions: []metav1.Condition{
 			brokerReady(broker, rollout, notAsWanted, troubles),
-			brokerProgressing(broker, rollout, view.pods),
+			brokerProgressing(broker, rollout, view.pods, standstill(view.statefulSet, notAsWanted)),
 			degraded(broker, slices.Concat(notAsWanted, troubles, view.kept)),
 			warning(broker, slices.Concat(view.warnings, sizeWarnings(broker))),
 			externalCondition,
@@ -41,13 +44,13 @@ func brokerStatus(broker *v1alpha1.Broker, view *brokerView, options *Options) v
 	}
 }
 
-func statefulSetRollout(broker *v1alpha1.Broker, statefulSet *appsv1.StatefulSet) rollout {
+func rolloutTo(size int32, statefulSet *appsv1.StatefulSet) rollout {
 	if statefulSet == nil {
-		return rollout{want: broker.Spec.Size}
+		return rollout{want: size}
 	}
 	return rollout{
 		observed: statefulSet.Status.ObservedGeneration >= statefulSet.Generation,
-		want:     broker.Spec.Size,
+		want:     size,
 		pods:     statefulSet.Status.Replicas,
 		updated:  statefulSet.Status.UpdatedReplicas,
 		ready:    statefulSet.Status.ReadyReplicas,
@@ -65,8 +68,33 @@ func brokerReady(broker *v1alpha1.Broker, rollout rollout, notAsWanted, troubles
 	}
 }
 
+// blockedBy is the first finding with one of the reasons, or nil.
+func blockedBy(findings []finding, reasons ...string) *finding {
+	for i := range findings {
+		if slices.Contains(reasons, findings[i].reason) {
+			return &findings[i]
+		}
+	}
+	return nil
+}
+
+// standstill is what keeps the servers as they are, or nil while they are being changed to what they were last to be.
+func standstill(statefulSet *appsv1.StatefulSet, notAsWanted []finding) *finding {
+	blocked := blockedBy(notAsWanted, v1alpha1.ReasonConflict, v1alpha1.ReasonSecretInvalid)
+	if blocked == nil || statefulSet == nil {
+		return blocked
+	}
+	if !rolloutTo(*statefulSet.Spec.Replicas, statefulSet).done() {
+		return nil
+	}
+	return blocked
+}
+
 // brokerProgressing says also what a change of size means for the messages that the broker keeps.
-func brokerProgressing(broker *v1alpha1.Broker, rollout rollout, pods []*corev1.Pod) metav1.Condition {
+func brokerProgressing(broker *v1alpha1.Broker, rollout rollout, pods []*corev1.Pod, standstill *finding) metav1.Condition {
+	if standstill != nil {
+		return condition(broker, v1alpha1.ConditionProgressing, metav1.ConditionFalse, standstill.reason, "The servers stay as they are: "+standstill.message)
+	}
 	progressing := rollout.progressing(broker, "NATS servers")
 	if rollout.done() {
 		return progressing
@@ -77,6 +105,9 @@ func brokerProgressing(broker *v1alpha1.Broker, rollout rollout, pods []*corev1.
 		progressing.Message = fmt.Sprintf("The number of NATS servers changes to %d: %s", broker.Spec.Size, progressing.Message)
 		if broker.Spec.EnabledJetStream() {
 			progressing.Message += ". What JetStream holds is lost by that, and MeshSync publishes it again"
+			if broker.Spec.JetStream.Storage != nil {
+				progressing.Message += ". What the servers kept so far stays on their volumes, in another folder; when the size changes back, they begin with it"
+			}
 		}
 	}
 	return progressing

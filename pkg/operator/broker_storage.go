@@ -18,11 +18,12 @@ const (
 	defaultMaxStorage = 1 << 30
 )
 
-// maxFileStore is how many bytes each server keeps in files. It leaves a tenth of a volume for what JetStream does not count.
+// maxFileStore is how many bytes each server keeps in files. Of a volume it takes 45 %: what an earlier size of the Broker left is
+// on it too (natsStoreDir), and a tenth is for what JetStream does not count.
 func maxFileStore(jetStream *v1alpha1.BrokerJetStream) int64 {
 	limit := int64(defaultMaxStorage)
 	if storage := jetStream.Storage; storage != nil {
-		limit = storage.Size.Value() - storage.Size.Value()/10
+		limit = storage.Size.Value() - storage.Size.Value()/20*11
 	}
 	if most := jetStream.MaxStorage; most != nil {
 		limit = most.Value()

@@ -334,7 +334,7 @@ func TestJetStreamIsLiveAndVolumesStay(t *testing.T) {
 			return err
 		})
 	}
-	config("nine tenths of the volume", func(conf string) bool { return strings.Contains(conf, "max_file_store: 966367642\n") })
+	config("45 % of the volume", func(conf string) bool { return strings.Contains(conf, "max_file_store: 483183823\n") })
 
 	patchBroker(t, namespace, `{"jetstream":{"maxStorage":"100Mi","storage":{"retain":true}}}`)
 	config("another limit", func(conf string) bool { return strings.Contains(conf, "max_file_store: 104857600\n") })
@@ -349,7 +349,7 @@ func TestJetStreamIsLiveAndVolumesStay(t *testing.T) {
 	eventuallyServers(t, namespace, "the version is live", func(s *appsv1.StatefulSet) bool {
 		return strings.HasSuffix(s.Spec.Template.Spec.Containers[0].Image, "nats:9.9.9")
 	})
-	config("the limit of the volume that there is", func(conf string) bool { return strings.Contains(conf, "max_file_store: 966367642\n") })
+	config("the limit of the volume that there is", func(conf string) bool { return strings.Contains(conf, "max_file_store: 483183823\n") })
 	eventually(t, "Ready all the same", func(ctx context.Context) error {
 		playKubeletOf(t, namespace)
 		conditions, err := brokerConditions(namespace)(ctx)

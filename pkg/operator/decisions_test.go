@@ -71,7 +71,7 @@ func TestBrokerReady(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			broker := newBroker()
-			got := brokerReady(broker, statefulSetRollout(broker, test.statefulSet), findingsOf(test.applyErr), nil)
+			got := brokerReady(broker, rolloutTo(broker.Spec.Size, test.statefulSet), findingsOf(test.applyErr), nil)
 			if got.Status != test.status || got.Reason != test.reason || got.ObservedGeneration != 3 || got.Message == "" {
 				t.Errorf("got %+v, want %s %s of generation 3 with a message", got, test.status, test.reason)
 			}

@@ -17399,7 +17399,7 @@ func schema_pkg_apis_meshery_v1alpha1_BrokerEndpoint(ref common.ReferenceCallbac
 				Properties: map[string]spec.Schema{
 					"internal": {
 						SchemaProps: spec.SchemaProps{
-							Description: "internal is the address inside the cluster: the client Service's DNS name.",
+							Description: "internal is the address inside the cluster: the client Service's DNS name. It is empty while that Service is not the Broker's own.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -17433,7 +17433,7 @@ func schema_pkg_apis_meshery_v1alpha1_BrokerJetStream(ref common.ReferenceCallba
 					},
 					"maxStorage": {
 						SchemaProps: spec.SchemaProps{
-							Description: "maxStorage is the most that each server keeps. Default: nine tenths of storage.size, or 1Gi without storage.",
+							Description: "maxStorage is the most that each server keeps. Default: 45 % of storage.size, or 1Gi without storage. After a change of spec.size the volume holds also what the servers kept before it: more than half of storage.size may not fit then.",
 							Ref:         ref(resource.Quantity{}.OpenAPIModelName()),
 						},
 					},
@@ -17557,7 +17557,7 @@ func schema_pkg_apis_meshery_v1alpha1_BrokerService(ref common.ReferenceCallback
 					},
 					"externalEndpointOverride": {
 						SchemaProps: spec.SchemaProps{
-							Description: "externalEndpointOverride is reported as status.endpoint.external instead of what the Service shows: host:port, without a scheme. For addresses that Kubernetes does not know, such as a tunnel or a DNS name.",
+							Description: "externalEndpointOverride is reported as status.endpoint.external instead of what the Service shows: host:port, without a scheme, an IPv6 address in brackets. For addresses that Kubernetes does not know, such as a tunnel or a DNS name.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -17657,7 +17657,10 @@ func schema_pkg_apis_meshery_v1alpha1_BrokerSpec(ref common.ReferenceCallback) c
 					"imagePullSecrets": {
 						VendorExtensible: spec.VendorExtensible{
 							Extensions: spec.Extensions{
-								"x-kubernetes-list-type": "atomic",
+								"x-kubernetes-list-map-keys": []interface{}{
+									"name",
+								},
+								"x-kubernetes-list-type": "map",
 							},
 						},
 						SchemaProps: spec.SchemaProps{
@@ -18072,7 +18075,10 @@ func schema_pkg_apis_meshery_v1alpha1_MeshSyncSpec(ref common.ReferenceCallback)
 					"imagePullSecrets": {
 						VendorExtensible: spec.VendorExtensible{
 							Extensions: spec.Extensions{
-								"x-kubernetes-list-type": "atomic",
+								"x-kubernetes-list-map-keys": []interface{}{
+									"name",
+								},
+								"x-kubernetes-list-type": "map",
 							},
 						},
 						SchemaProps: spec.SchemaProps{
@@ -18227,7 +18233,10 @@ func schema_pkg_apis_meshery_v1alpha1_PodSettings(ref common.ReferenceCallback) 
 					"imagePullSecrets": {
 						VendorExtensible: spec.VendorExtensible{
 							Extensions: spec.Extensions{
-								"x-kubernetes-list-type": "atomic",
+								"x-kubernetes-list-map-keys": []interface{}{
+									"name",
+								},
+								"x-kubernetes-list-type": "map",
 							},
 						},
 						SchemaProps: spec.SchemaProps{

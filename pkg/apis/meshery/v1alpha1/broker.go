@@ -22,6 +22,8 @@ import (
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 50",message="metadata.name must have at most 50 characters: names of Services and pods are made from it"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be a DNS-1035 label (a-z, 0-9 and -, beginning with a letter): it names a Service"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name != 'meshery'",message="metadata.name must not be meshery: the Secret of its token, meshery-nats-auth, is that of the Broker meshery-broker"
+// +kubebuilder:validation:XValidation:rule="!self.metadata.name.endsWith('-headless')",message="metadata.name must not end in -headless: a Service of that name belongs to the Broker named like the rest"
 type Broker struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -71,6 +73,7 @@ type BrokerSpec struct {
 // BrokerJetStream says whether and where the broker keeps messages.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.maxStorage) || quantity(string(self.maxStorage)).isGreaterThan(quantity('0'))",message="maxStorage must be more than 0"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxStorage) || quantity(string(self.maxStorage)).compareTo(quantity('1Pi')) <= 0",message="maxStorage must be at most 1Pi"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxStorage) || !has(self.storage) || quantity(string(self.maxStorage)).compareTo(quantity(string(self.storage.size))) <= 0",message="maxStorage must not be more than storage.size: it is kept on that volume"
 type BrokerJetStream struct {
 	// enabled turns JetStream on. Default: true.
@@ -78,7 +81,8 @@ type BrokerJetStream struct {
 	// +kubebuilder:default=true
 	Enabled *bool `json:"enabled,omitempty"`
 
-	// maxStorage is the most that each server keeps. Default: nine tenths of storage.size, or 1Gi without storage.
+	// maxStorage is the most that each server keeps. Default: 45 % of storage.size, or 1Gi without storage. After a change of
+	// spec.size the volume holds also what the servers kept before it: more than half of storage.size may not fit then.
 	// +optional
 	MaxStorage *resource.Quantity `json:"maxStorage,omitempty"`
 
@@ -92,6 +96,7 @@ type BrokerJetStream struct {
 type BrokerStorage struct {
 	// size of the volume.
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).isGreaterThan(quantity('0'))",message="size must be more than 0"
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Pi')) <= 0",message="size must be at most 1Pi"
 	Size resource.Quantity `json:"size"`
 
 	// storageClassName of the volume. Default: the cluster's default class.
@@ -135,17 +140,23 @@ type BrokerService struct {
 	// loadBalancerClass chooses the load-balancer implementation. Kubernetes lets it be set only while the type changes to
 	// LoadBalancer.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	LoadBalancerClass *string `json:"loadBalancerClass,omitempty"`
 
 	// loadBalancerSourceRanges limits the client addresses that a load balancer admits, in CIDR notation.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.all(range, isCIDR(range))",message="each of loadBalancerSourceRanges must be in CIDR notation, such as 192.0.2.0/24 or 2001:db8::/32"
 	LoadBalancerSourceRanges []string `json:"loadBalancerSourceRanges,omitempty"`
 
 	// externalEndpointOverride is reported as status.endpoint.external instead of what the Service shows: host:port,
-	// without a scheme. For addresses that Kubernetes does not know, such as a tunnel or a DNS name.
+	// without a scheme, an IPv6 address in brackets. For addresses that Kubernetes does not know, such as a tunnel or a DNS name.
 	// +optional
-	// +kubebuilder:validation:Pattern=`^$|^[^\s/@]+:[0-9]{1,5}$`
+	// +kubebuilder:validation:MaxLength=261
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || self.matches('^([A-Za-z0-9._-]+|[[][0-9A-Fa-f:.]+[]]):[0-9]{1,5}$')",message="externalEndpointOverride must be host:port without a scheme, an IPv6 address in brackets: nats.example.com:4222 or [2001:db8::1]:4222"
+	// +kubebuilder:validation:XValidation:rule="!self.matches(':[0-9]{1,5}$') || (int(self.substring(self.lastIndexOf(':') + 1)) >= 1 && int(self.substring(self.lastIndexOf(':') + 1)) <= 65535)",message="the port of externalEndpointOverride must be 1 to 65535"
 	ExternalEndpointOverride string `json:"externalEndpointOverride,omitempty"`
 }
 
@@ -166,7 +177,8 @@ type BrokerStatus struct {
 
 // BrokerEndpoint is where clients connect, as host:port without a scheme.
 type BrokerEndpoint struct {
-	// internal is the address inside the cluster: the client Service's DNS name.
+	// internal is the address inside the cluster: the client Service's DNS name. It is empty while that Service is not the
+	// Broker's own.
 	// +optional
 	Internal string `json:"internal,omitempty"`
 

@@ -23,7 +23,8 @@ type PodSettings struct {
 
 	// imagePullSecrets are Secrets of the same namespace with which the images are pulled.
 	// +optional
-	// +listType=atomic
+	// +listType=map
+	// +listMapKey=name
 	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 
 	// priorityClassName of the pods.

@@ -494,7 +494,9 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             namedType: io.k8s.api.core.v1.LocalObjectReference
-          elementRelationship: atomic
+          elementRelationship: associative
+          keys:
+          - name
     - name: jetstream
       type:
         namedType: io.meshery.operator.pkg.apis.meshery.v1alpha1.BrokerJetStream
@@ -628,7 +630,9 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             namedType: io.k8s.api.core.v1.LocalObjectReference
-          elementRelationship: atomic
+          elementRelationship: associative
+          keys:
+          - name
     - name: informer_config
       type:
         namedType: io.meshery.operator.pkg.apis.meshery.v1alpha1.WatchList

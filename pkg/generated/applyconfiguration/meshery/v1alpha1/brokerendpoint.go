@@ -9,7 +9,8 @@ package v1alpha1
 //
 // BrokerEndpoint is where clients connect, as host:port without a scheme.
 type BrokerEndpointApplyConfiguration struct {
-	// internal is the address inside the cluster: the client Service's DNS name.
+	// internal is the address inside the cluster: the client Service's DNS name. It is empty while that Service is not the
+	// Broker's own.
 	Internal *string `json:"internal,omitempty"`
 	// external is the address outside the cluster. It is empty while there is none, for example while a load balancer is
 	// pending or when the Service is of type ClusterIP.

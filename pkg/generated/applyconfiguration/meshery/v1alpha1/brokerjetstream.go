@@ -15,7 +15,8 @@ import (
 type BrokerJetStreamApplyConfiguration struct {
 	// enabled turns JetStream on. Default: true.
 	Enabled *bool `json:"enabled,omitempty"`
-	// maxStorage is the most that each server keeps. Default: nine tenths of storage.size, or 1Gi without storage.
+	// maxStorage is the most that each server keeps. Default: 45 % of storage.size, or 1Gi without storage. After a change of
+	// spec.size the volume holds also what the servers kept before it: more than half of storage.size may not fit then.
 	MaxStorage *resource.Quantity `json:"maxStorage,omitempty"`
 	// storage is a volume for each server. Without it messages live as long as the server's pod, which is enough for MeshSync: it
 	// publishes again what a new server lacks. It cannot be changed once the servers exist; a condition then says what to do.

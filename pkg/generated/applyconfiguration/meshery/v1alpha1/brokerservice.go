@@ -23,7 +23,7 @@ type BrokerServiceApplyConfiguration struct {
 	// loadBalancerSourceRanges limits the client addresses that a load balancer admits, in CIDR notation.
 	LoadBalancerSourceRanges []string `json:"loadBalancerSourceRanges,omitempty"`
 	// externalEndpointOverride is reported as status.endpoint.external instead of what the Service shows: host:port,
-	// without a scheme. For addresses that Kubernetes does not know, such as a tunnel or a DNS name.
+	// without a scheme, an IPv6 address in brackets. For addresses that Kubernetes does not know, such as a tunnel or a DNS name.
 	ExternalEndpointOverride *string `json:"externalEndpointOverride,omitempty"`
 }
 
