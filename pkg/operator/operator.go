@@ -98,17 +98,21 @@ func newClients(config *rest.Config, namespace string) (clients, error) {
 	builtin.ContentType = "application/vnd.kubernetes.protobuf"
 	builtin.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 
-	grantor := rest.CopyConfig(builtin)
-	grantor.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + namespace + ":" + meshery.GrantorName}
-
 	kube, kubeErr := kubernetes.NewForConfig(builtin)
-	granting, grantingErr := kubernetes.NewForConfig(grantor)
+	granting, grantingErr := kubernetes.NewForConfig(asGrantor(builtin, namespace))
 	custom, customErr := versioned.NewForConfig(config)
 	meta, metaErr := metadata.NewForConfig(metadata.ConfigFor(config))
 	if err := errors.Join(kubeErr, grantingErr, customErr, metaErr); err != nil {
 		return clients{}, fmt.Errorf("set up API clients: %w", err)
 	}
 	return clients{kube: kube, meshery: custom, metadata: meta, grantor: granting}, nil
+}
+
+// asGrantor is a configuration for clients that impersonate the grantor.
+func asGrantor(config *rest.Config, namespace string) *rest.Config {
+	config = rest.CopyConfig(config)
+	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + namespace + ":" + meshery.GrantorName}
+	return config
 }
 
 // withRate is a configuration for clients that are not to share the rate limit of the others.
