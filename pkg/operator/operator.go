@@ -62,16 +62,18 @@ func Run(ctx context.Context, config *rest.Config, options Options) error {
 		if err != nil {
 			return err
 		}
-		group.Go(func() error { return telemetry.ServeTLS(servers, options.SecureMetricsAddr, handler, serverTLS) })
+		group.Go(func() error {
+			return named("secure-metrics-addr", options.SecureMetricsAddr, telemetry.ServeTLS(servers, options.SecureMetricsAddr, handler, serverTLS))
+		})
 	}
-	serve := func(addr string, handler http.Handler) {
+	serve := func(flag, addr string, handler http.Handler) {
 		if isOn(addr) {
-			group.Go(func() error { return telemetry.Serve(servers, addr, handler) })
+			group.Go(func() error { return named(flag, addr, telemetry.Serve(servers, addr, handler)) })
 		}
 	}
-	serve(options.MetricsAddr, telemetry.MetricsHandler(registry))
-	serve(options.HealthAddr, telemetry.HealthHandler(o.ready))
-	serve(options.PprofAddr, telemetry.ProfilingHandler())
+	serve("metrics-addr", options.MetricsAddr, telemetry.MetricsHandler(registry))
+	serve("health-probe-bind-address", options.HealthAddr, telemetry.HealthHandler(o.ready))
+	serve("pprof-addr", options.PprofAddr, telemetry.ProfilingHandler())
 	group.Go(func() error {
 		defer stopServers()
 		if err := preflight.wait(ctx, o.setReady); err != nil {
@@ -83,6 +85,14 @@ func Run(ctx context.Context, config *rest.Config, options Options) error {
 		return o.lead(ctx)
 	})
 	return group.Wait()
+}
+
+// named says which flag an error is about.
+func named(flag, value string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("--%s=%s: %w", flag, value, err)
 }
 
 // newClients asks for JSON from the API server for custom resources and protobuf for the rest. The grantor lives in the operator's
