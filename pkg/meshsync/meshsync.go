@@ -63,10 +63,10 @@ func publishChanges(ctx context.Context, o Options, c *cluster) error {
 	fail := func(err error) { cancel(failure{err}) }
 
 	ready := newReadiness("starting")
-	stopServing := serve(ctx, o.HTTPAddr, telemetry.Handler(registry, ready.err), fail)
+	stopServing := serve(ctx, "http-addr", o.HTTPAddr, telemetry.Handler(registry, ready.err), fail)
 	defer stopServing()
 	if o.PprofAddr != "" && o.PprofAddr != "0" {
-		stopProfiling := serve(ctx, o.PprofAddr, telemetry.ProfilingHandler(), fail)
+		stopProfiling := serve(ctx, "pprof-addr", o.PprofAddr, telemetry.ProfilingHandler(), fail)
 		defer stopProfiling()
 	}
 
@@ -124,12 +124,12 @@ func work(ctx context.Context, fail func(error), watcher *watch.Watcher, request
 }
 
 // serve answers over HTTP until the returned function is called.
-func serve(ctx context.Context, addr string, handler http.Handler, fail func(error)) (stop func()) {
+func serve(ctx context.Context, flag, addr string, handler http.Handler, fail func(error)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := telemetry.Serve(ctx, addr, handler); err != nil {
-			fail(err)
+			fail(fmt.Errorf("--%s=%s: %w", flag, addr, err))
 		}
 	})
 	return func() {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"meshery.io/operator/pkg/apis/meshery"
 )
@@ -86,11 +87,28 @@ func readAudit(after int64) ([]auditEvent, error) {
 
 // accounts are those whose requests checkRequests holds against a table, by the end of their names.
 func accounts() map[string][]permission {
-	const rbac = "rbac.authorization.k8s.io"
-	write := []string{"get", "create", "patch", "delete"}
 	return map[string][]permission{
 		":" + meshery.OperatorName: everyPermission(),
-		":" + meshery.GrantorName:  {{group: rbac, resource: "clusterroles", verbs: write}, {group: rbac, resource: "clusterrolebindings", verbs: write}},
+		":" + meshery.GrantorName:  append(grantorPermissions(), askAboutItself),
+	}
+}
+
+// servesAll holds the own namespaces of the operators that tests start with --watch-namespaces=*.
+var servesAll sync.Map
+
+// placesOf are the places in the table of permissions that a request is made in: with a namespace or without, by an account of a
+// namespace.
+func placesOf(namespace, own string) []string {
+	_, all := servesAll.Load(own)
+	switch {
+	case namespace == "" && all:
+		return []string{inCluster, inServed}
+	case namespace == "":
+		return []string{inCluster}
+	case namespace == own:
+		return []string{inOwn, inServed}
+	default:
+		return []string{inServed}
 	}
 }
 
@@ -102,20 +120,22 @@ func checkRequests() error {
 		return err
 	}
 	unlisted := map[string]bool{}
-	check := func(account, verb, group, resource, name string) {
+	check := func(account, namespace, verb, group, resource, name string) {
 		for suffix, table := range accounts() {
-			if strings.HasPrefix(account, "system:serviceaccount:") && strings.HasSuffix(account, suffix) && !lists(table, verb, group, resource, name) {
-				unlisted[fmt.Sprintf("%s: %s %s in group %q, such as %q", suffix[1:], verb, resource, group, name)] = true
+			own, found := strings.CutPrefix(account, serviceAccountPrefix)
+			own, of := strings.CutSuffix(own, suffix)
+			if places := placesOf(namespace, own); found && of && !lists(table, places, verb, group, resource, name) {
+				unlisted[fmt.Sprintf("%s: %s %s in group %q, such as %q, %s", suffix[1:], verb, resource, group, name, places[0])] = true
 			}
 		}
 	}
 	for _, event := range events {
 		if event.ImpersonatedUser.Username != "" {
-			_, name, _ := strings.Cut(strings.TrimPrefix(event.ImpersonatedUser.Username, "system:serviceaccount:"), ":")
-			check(event.User.Username, "impersonate", "", "serviceaccounts", name)
+			namespace, name, _ := strings.Cut(strings.TrimPrefix(event.ImpersonatedUser.Username, serviceAccountPrefix), ":")
+			check(event.User.Username, namespace, "impersonate", "", "serviceaccounts", name)
 		}
 		if event.ObjectRef != nil {
-			check(event.account(), event.Verb, event.ObjectRef.APIGroup, event.resource(), event.ObjectRef.Name)
+			check(event.account(), event.ObjectRef.Namespace, event.Verb, event.ObjectRef.APIGroup, event.resource(), event.ObjectRef.Name)
 		}
 	}
 	if len(unlisted) > 0 {
@@ -129,11 +149,18 @@ func everyPermission() []permission {
 	options := DefaultOptions()
 	options.LeaderElect = true
 	options.SecureMetricsAddr = ":8443"
-	return append(permissions(&options), permission{group: "authorization.k8s.io", resource: "selfsubjectaccessreviews", verbs: []string{"create"}})
+	return append(permissions(&options), askAboutItself)
 }
 
-func lists(table []permission, verb, group, resource, name string) bool {
+const serviceAccountPrefix = "system:serviceaccount:"
+
+// askAboutItself is granted to everybody.
+var askAboutItself = permission{where: inCluster, group: "authorization.k8s.io", resource: "selfsubjectaccessreviews", verbs: []string{"create"}}
+
+// lists tells whether a table has what somebody does, or may do, in one of the places.
+func lists(table []permission, places []string, verb, group, resource, name string) bool {
 	return slices.ContainsFunc(table, func(p permission) bool {
-		return p.group == group && p.resource == resource && slices.Contains(p.verbs, verb) && (p.name == "" || p.name == name)
+		return slices.Contains(places, p.where) && p.group == group && p.resource == resource && slices.Contains(p.verbs, verb) &&
+			(p.name == "" || p.name == name)
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
@@ -114,21 +115,25 @@ func (l *lease) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retryPeriod)
 	defer cancel()
 	record, _, err := l.Interface.Get(ctx)
-	if err != nil || record.HolderIdentity != l.Identity() {
-		return
+	if err == nil {
+		if record.HolderIdentity != l.Identity() {
+			return
+		}
+		record.HolderIdentity, record.LeaseDurationSeconds, record.RenewTime = "", 1, metav1.Now()
+		err = l.Update(ctx, *record)
 	}
-	record.HolderIdentity, record.LeaseDurationSeconds, record.RenewTime = "", 1, metav1.Now()
-	if err := l.Update(ctx, *record); err != nil {
+	if err != nil {
 		klog.FromContext(ctx).Info("Could not release the lease, it ends by itself", "seconds", leaseDuration.Seconds(), "err", err)
 	}
 }
 
 var errLeaseLost = errors.New("lost the leader-election lease: another operator leads now")
 
+// leaseIdentity ends at random: pods in the network of one node have its host name and each begins with the same process id.
 func leaseIdentity() (string, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return "", fmt.Errorf("leader election: %w", err)
 	}
-	return fmt.Sprintf("%s_%d", host, os.Getpid()), nil
+	return host + "_" + string(uuid.NewUUID()), nil
 }

@@ -9,8 +9,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
 	coreac "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/klog/v2"
 
@@ -27,19 +27,42 @@ const (
 	annotationCreated = "meshery.io/created-at"
 
 	firstResourcesManager = "meshery-operator-first-resources"
-	firstResourcesRetry   = 5 * time.Second
+	// Tried again after 5, 10, 20 s and so on.
+	firstResourcesRetry = 5 * time.Second
+	firstResourcesLast  = 5 * time.Minute
 )
+
+// strictly is how first resources are decoded. The API server's own strictness would not see a field that was dropped before.
+var strictly = serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
 
 // createFirstResources creates what firstResources holds, once in the life of an installation. It tries until it succeeds or
 // ctx ends. If the operator dies between creating and recording, the next one finds them there and records it.
 func createFirstResources(ctx context.Context, clients clients, namespace string) {
-	_ = wait.PollUntilContextCancel(ctx, firstResourcesRetry, true, func(ctx context.Context) (bool, error) {
-		err := tryFirstResources(ctx, clients, namespace)
-		if err != nil && ctx.Err() == nil {
-			utilruntime.HandleErrorWithContext(ctx, err, "Could not create the first resources, will retry", "configMap", klog.KRef(namespace, firstResources))
-		}
-		return err == nil, nil
+	try := func() error { return tryFirstResources(ctx, clients, namespace) }
+	tryUntilDone(ctx, firstResourcesRetry, firstResourcesLast, try, func(err error) {
+		utilruntime.HandleErrorWithContext(ctx, err, "Could not create the first resources, will retry", "configMap", klog.KRef(namespace, firstResources))
 	})
+}
+
+// tryUntilDone tries until it succeeds or ctx ends, ever more seldom while the same is wrong, and says it once.
+func tryUntilDone(ctx context.Context, first, last time.Duration, try func() error, say func(error)) {
+	said, delay := "", first
+	for {
+		err := try()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if text := steady(err.Error()); text != said {
+			say(err)
+			said, delay = text, first
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(delay):
+		}
+		delay = min(2*delay, last)
+	}
 }
 
 func tryFirstResources(ctx context.Context, clients clients, namespace string) error {
@@ -53,7 +76,7 @@ func tryFirstResources(ctx context.Context, clients clients, namespace string) e
 	}
 	for _, key := range slices.Sorted(maps.Keys(config.Data)) {
 		if err := createFirstResource(ctx, clients, namespace, config.Data[key]); err != nil {
-			return fmt.Errorf("%s: %w", key, err)
+			return fmt.Errorf("key %s of ConfigMap %s: %w", key, firstResources, err)
 		}
 	}
 	_, err = configMaps.Apply(ctx,
@@ -64,7 +87,7 @@ func tryFirstResources(ctx context.Context, clients clients, namespace string) e
 }
 
 func createFirstResource(ctx context.Context, clients clients, namespace, text string) error {
-	decoded, _, err := scheme.Codecs.UniversalDeserializer().Decode([]byte(text), nil, nil)
+	decoded, _, err := strictly.Decode([]byte(text), nil, nil)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 
@@ -105,7 +106,7 @@ func newNamespaceUnder(t *testing.T, ceiling string) string {
 			t.Fatal(err)
 		}
 	}
-	for _, role := range []string{"meshery-operator-leader-election", meshery.GrantorName} {
+	for _, role := range []string{"meshery-operator-own", meshery.GrantorName} {
 		copyRole(t, name, role)
 		bind(t, name, rbacv1.RoleRef{Kind: "Role", Name: role}, name, meshery.OperatorName)
 	}
@@ -175,6 +176,9 @@ func startOperator(t *testing.T, namespace string, mods ...func(*Options)) (stop
 	options.MetricsAddr, options.HealthAddr = "0", "0"
 	for _, mod := range mods {
 		mod(&options)
+	}
+	if slices.Contains(options.WatchNamespaces, "*") {
+		servesAll.Store(namespace, true)
 	}
 	config := as(t, namespace, meshery.OperatorName)
 	ctx, cancel := context.WithCancel(klog.NewContext(context.Background(), klog.Background().WithValues("test", t.Name())))

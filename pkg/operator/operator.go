@@ -63,16 +63,18 @@ func Run(ctx context.Context, config *rest.Config, options Options) error {
 		if err != nil {
 			return err
 		}
-		group.Go(func() error { return telemetry.ServeTLS(servers, options.SecureMetricsAddr, handler, serverTLS) })
+		group.Go(func() error {
+			return named("secure-metrics-addr", options.SecureMetricsAddr, telemetry.ServeTLS(servers, options.SecureMetricsAddr, handler, serverTLS))
+		})
 	}
-	serve := func(addr string, handler http.Handler) {
+	serve := func(flag, addr string, handler http.Handler) {
 		if isOn(addr) {
-			group.Go(func() error { return telemetry.Serve(servers, addr, handler) })
+			group.Go(func() error { return named(flag, addr, telemetry.Serve(servers, addr, handler)) })
 		}
 	}
-	serve(options.MetricsAddr, telemetry.MetricsHandler(registry))
-	serve(options.HealthAddr, telemetry.HealthHandler(o.ready))
-	serve(options.PprofAddr, telemetry.ProfilingHandler())
+	serve("metrics-addr", options.MetricsAddr, telemetry.MetricsHandler(registry))
+	serve("health-probe-bind-address", options.HealthAddr, telemetry.HealthHandler(o.ready))
+	serve("pprof-addr", options.PprofAddr, telemetry.ProfilingHandler())
 	group.Go(func() error {
 		defer stopServers()
 		if err := preflight.wait(ctx, o.setReady); err != nil {
@@ -84,6 +86,14 @@ func Run(ctx context.Context, config *rest.Config, options Options) error {
 		return o.lead(ctx)
 	})
 	return group.Wait()
+}
+
+// named says which flag an error is about.
+func named(flag, value string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("--%s=%s: %w", flag, value, err)
 }
 
 // newClients asks for JSON from the API server for custom resources and protobuf for the rest. The grantor lives in the operator's
@@ -99,17 +109,21 @@ func newClients(config *rest.Config, namespace string) (clients, error) {
 	builtin.ContentType = "application/vnd.kubernetes.protobuf"
 	builtin.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 
-	grantor := rest.CopyConfig(builtin)
-	grantor.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + namespace + ":" + meshery.GrantorName}
-
 	kube, kubeErr := kubernetes.NewForConfig(builtin)
-	granting, grantingErr := kubernetes.NewForConfig(grantor)
+	granting, grantingErr := kubernetes.NewForConfig(asGrantor(builtin, namespace))
 	custom, customErr := versioned.NewForConfig(config)
 	meta, metaErr := metadata.NewForConfig(metadata.ConfigFor(config))
 	if err := errors.Join(kubeErr, grantingErr, customErr, metaErr); err != nil {
 		return clients{}, fmt.Errorf("set up API clients: %w", err)
 	}
 	return clients{kube: kube, meshery: custom, metadata: meta, grantor: granting}, nil
+}
+
+// asGrantor is a configuration for clients that impersonate the grantor.
+func asGrantor(config *rest.Config, namespace string) *rest.Config {
+	config = rest.CopyConfig(config)
+	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + namespace + ":" + meshery.GrantorName}
+	return config
 }
 
 // withRate is a configuration for clients that are not to share the rate limit of the others.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -123,8 +124,27 @@ func (o *Options) Validate() error {
 			errs = append(errs, fmt.Errorf("--%s is empty", required.flag))
 		}
 	}
+	for _, image := range []struct{ flag, value string }{{"broker-image", o.BrokerImage}, {"meshsync-image", o.MeshSyncImage}} {
+		if image.value != "" && !imageReference.MatchString(image.value) {
+			errs = append(errs, fmt.Errorf("--%s=%q: want an image such as %s or registry.example.com:5000/%s", image.flag, image.value, DefaultBrokerImage, DefaultMeshSyncImage))
+		}
+	}
+	if problems := validation.IsDNS1123Subdomain(o.ClusterDomain); o.ClusterDomain != "" && len(problems) > 0 {
+		errs = append(errs, fmt.Errorf("--cluster-domain=%q: want a DNS name such as cluster.local: %s", o.ClusterDomain, strings.Join(problems, "; ")))
+	}
 	return errors.Join(errs...)
 }
+
+// imageReference is [host[:port]/]path[:tag][@digest]; the host may be anything that a registry's address can be.
+var imageReference = func() *regexp.Regexp {
+	const (
+		host = `(?:[a-zA-Z0-9][a-zA-Z0-9.-]*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/`
+		part = `[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*`
+		tag  = `:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}`
+		hash = `@[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}`
+	)
+	return regexp.MustCompile(`^(?:` + host + `)?` + part + `(?:/` + part + `)*(?:` + tag + `)?(?:` + hash + `)?$`)
+}()
 
 // isOn tells an address to serve on from none.
 func isOn(addr string) bool { return addr != "" && addr != "0" }

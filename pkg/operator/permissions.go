@@ -80,6 +80,16 @@ func permissions(o *Options) []permission {
 	return all
 }
 
+// grantorPermissions lists what the operator does as the grantor, whom it impersonates.
+func grantorPermissions() []permission {
+	const rbac = "rbac.authorization.k8s.io"
+	write := []string{"get", "create", "patch", "delete"}
+	return []permission{
+		{where: inCluster, group: rbac, resource: "clusterroles", verbs: write, why: "an agent's"},
+		{where: inCluster, group: rbac, resource: "clusterrolebindings", verbs: write, why: "an agent's"},
+	}
+}
+
 // namespacesOf are the namespaces in which a permission is needed, "" being all of them and the cluster.
 func (o *Options) namespacesOf(p permission) []string {
 	switch p.where {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +16,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
+
+	"meshery.io/operator/pkg/apis/meshery"
 )
 
 const (
@@ -32,6 +33,8 @@ const (
 // without it the same would be said by dozens of watches that fail for ever.
 type preflight struct {
 	client      kubernetes.Interface
+	grantor     kubernetes.Interface // the same, as the grantor
+	host        string
 	resources   []schema.GroupVersionResource // to be served
 	permissions []permission
 	options     *Options
@@ -42,11 +45,15 @@ func newPreflight(config *rest.Config, options *Options) (*preflight, error) {
 	config = withRate(config, -1, 0)
 	config.Timeout = preflightTimeout
 	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
+	granting, grantingErr := kubernetes.NewForConfig(asGrantor(config, options.Namespace))
+	url, _, urlErr := rest.DefaultServerUrlFor(config)
+	if err := errors.Join(err, grantingErr, urlErr); err != nil {
 		return nil, fmt.Errorf("set up API client: %w", err)
 	}
 	return &preflight{
-		client: client,
+		client:  client,
+		grantor: granting,
+		host:    url.Host,
 		resources: []schema.GroupVersionResource{
 			brokerKind.GroupVersion().WithResource("brokers"),
 			meshSyncKind.GroupVersion().WithResource("meshsyncs"),
@@ -92,30 +99,26 @@ func (p *preflight) wait(ctx context.Context, notReady func(error)) error {
 func (p *preflight) look(ctx context.Context) (missing string, optional []string) {
 	notServed, err := p.notServed(ctx)
 	if err != nil {
-		return unreachable(ctx, err), nil
+		return p.unreachable(ctx, err), nil
 	}
-	denied, err := p.denied(ctx)
+	answers, err := p.ask(ctx)
 	if err != nil {
-		return unreachable(ctx, err), nil
+		return p.unreachable(ctx, err), nil
 	}
 	var parts []string
 	if len(notServed) > 0 {
 		parts = append(parts, "CRDs "+strings.Join(notServed, " and ")+" are not installed (kubectl apply -f manifests)")
 	}
-	needed, optional := describeDenied(denied)
+	needed, optional := describeDenied(answers, p.options.Namespace)
 	if len(needed) > 0 {
-		parts = append(parts, "this account lacks permissions (manifests/20-operator-rbac.yaml grants them): "+strings.Join(needed, ". "))
+		parts = append(parts, "this account lacks permissions: "+strings.Join(needed, ". "))
 	}
 	return strings.Join(parts, ". "), optional
 }
 
-// unreachable leaves out what the error says of ports, which are others each time.
-func unreachable(ctx context.Context, err error) string {
+func (p *preflight) unreachable(ctx context.Context, err error) string {
 	klog.FromContext(ctx).V(2).Info("The API server cannot be asked", "err", err)
-	if reason := apierrors.ReasonForError(err); reason != metav1.StatusReasonUnknown {
-		return fmt.Sprintf("an answer of the API server other than %s", reason)
-	}
-	return "an answer of the API server"
+	return fmt.Sprintf("an answer of the API server %s: %s", p.host, causeOf(err))
 }
 
 // notServed are the CRDs that the API server does not serve.
@@ -137,57 +140,42 @@ func (p *preflight) notServed(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// denial is what the account may not do with a resource in one place.
-type denial struct {
-	permission
-	namespace string // "" is the whole cluster
-	verbs     []string
+// ask asks for every permission, in every namespace in which it is needed; for the grantor's only who may act as the grantor.
+func (p *preflight) ask(ctx context.Context) ([]answer, error) {
+	answers, err := p.askFor(ctx, p.client, p.permissions)
+	if err != nil || slices.ContainsFunc(answers, func(a answer) bool { return slices.Contains(a.denied, "impersonate") }) {
+		return answers, err
+	}
+	granting, err := p.askFor(ctx, p.grantor, grantorPermissions())
+	for i := range granting {
+		granting[i].account = meshery.GrantorName
+	}
+	return append(answers, granting...), err
 }
 
-func (d *denial) place() string {
-	if d.namespace == "" {
-		return "cluster-wide"
-	}
-	return "in namespace " + d.namespace
-}
-
-// String is such as: get, list deployments.apps.
-func (d *denial) String() string {
-	text := strings.Join(d.verbs, ", ") + " " + d.resource
-	if d.group != "" {
-		text += "." + d.group
-	}
-	if d.name != "" {
-		text += " " + d.name
-	}
-	return text
-}
-
-// denied asks for every permission, in every namespace in which it is needed.
-func (p *preflight) denied(ctx context.Context) ([]denial, error) {
-	var all []denial
-	for _, permission := range p.permissions {
+func (p *preflight) askFor(ctx context.Context, client kubernetes.Interface, permissions []permission) ([]answer, error) {
+	var all []answer
+	for _, permission := range permissions {
 		for _, namespace := range p.options.namespacesOf(permission) {
-			all = append(all, denial{permission: permission, namespace: namespace})
+			all = append(all, answer{permission: permission, namespace: namespace})
 		}
 	}
 	var group errgroup.Group
 	group.SetLimit(preflightParallel)
 	for i := range all {
 		group.Go(func() (err error) {
-			all[i].verbs, err = p.deniedVerbs(ctx, all[i].permission, all[i].namespace)
+			all[i].denied, err = deniedVerbs(ctx, client, all[i].permission, all[i].namespace)
 			return err
 		})
 	}
-	err := group.Wait()
-	return slices.DeleteFunc(all, func(d denial) bool { return len(d.verbs) == 0 }), err
+	return all, group.Wait()
 }
 
-func (p *preflight) deniedVerbs(ctx context.Context, permission permission, namespace string) ([]string, error) {
+func deniedVerbs(ctx context.Context, client kubernetes.Interface, permission permission, namespace string) ([]string, error) {
 	resource, subresource, _ := strings.Cut(permission.resource, "/")
 	var denied []string
 	for _, verb := range permission.verbs {
-		review, err := p.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+		review, err := client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
 			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
 				Namespace: namespace, Verb: verb, Group: permission.group,
 				Resource: resource, Subresource: subresource, Name: permission.name,
@@ -203,21 +191,4 @@ func (p *preflight) deniedVerbs(ctx context.Context, permission permission, name
 		}
 	}
 	return denied, nil
-}
-
-// describeDenied says what is denied, in a text per place: first what the operator needs, then what it can do without.
-func describeDenied(denied []denial) (needed, optional []string) {
-	describe := func(wanted bool) (texts []string) {
-		byPlace := map[string][]string{}
-		for _, d := range denied {
-			if d.optional == wanted {
-				byPlace[d.place()] = append(byPlace[d.place()], d.String())
-			}
-		}
-		for _, place := range slices.Sorted(maps.Keys(byPlace)) {
-			texts = append(texts, place+": "+strings.Join(byPlace[place], "; "))
-		}
-		return texts
-	}
-	return describe(false), describe(true)
 }

@@ -79,6 +79,7 @@ func TestTheOperatorMayNot(t *testing.T) {
 		{"create", "apps", "deployments", other, ""},
 		{"patch", "apps", "deployments", cluster, ""},
 		{"list", groupMeshery, "brokers", other, ""},
+		{"create", groupMeshery, "brokers", other, ""},
 		{"update", groupMeshery, "brokers", own, ""},
 		{"patch", groupMeshery, "brokers", other, ""},
 		{"update", groupMeshery, "meshsyncs", own, ""},
@@ -129,46 +130,84 @@ func TestTheOperatorMayNot(t *testing.T) {
 	}
 }
 
-// What the manifests grant the operator is what the code does, no verb more. The other direction, that the code does nothing that
-// the table does not list, is looked at when all tests have run (checkRequests).
+// What the manifests grant the operator is what the code does, no verb more, and nowhere else. The other direction, that the code
+// does nothing that the table does not list, is looked at when all tests have run (checkRequests).
 func TestNothingIsGrantedThatIsNotUsed(t *testing.T) {
 	t.Parallel()
-	account := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: meshery.Namespace, Name: meshery.OperatorName}
-	rules := rulesOf(t, account)
-	if len(rules) == 0 {
+	granted := grantedTo(t, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: meshery.Namespace, Name: meshery.OperatorName})
+	if len(granted) == 0 {
 		t.Fatal("no rules are bound to the operator at all")
 	}
-	for _, rule := range rules {
-		names := rule.ResourceNames
+	for _, unused := range notUsed(granted) {
+		t.Errorf("the manifests grant what permissions.go does not list: %s", unused)
+	}
+	for text, broader := range map[string]grant{
+		"get secrets":        {inCluster, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get"}}},
+		"create deployments": {inCluster, rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: []string{"create"}}},
+		"create brokers":     {inServed, rbacv1.PolicyRule{APIGroups: []string{groupMeshery}, Resources: []string{"brokers"}, Verbs: []string{"create"}}},
+		"impersonate any":    {inOwn, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"serviceaccounts"}, Verbs: []string{"impersonate"}}},
+		"everything":         {inOwn, rbacv1.PolicyRule{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}}},
+	} {
+		if len(notUsed([]grant{broader})) == 0 {
+			t.Errorf("%s %s would not be noticed", text, broader.where)
+		}
+	}
+}
+
+// notUsed is what is granted, verb by verb, that permissions.go does not list there.
+func notUsed(granted []grant) (unused []string) {
+	for _, grant := range granted {
+		names := grant.rule.ResourceNames
 		if len(names) == 0 {
 			names = []string{""}
 		}
-		for _, group := range rule.APIGroups {
-			for _, resource := range rule.Resources {
-				for _, verb := range rule.Verbs {
+		for _, group := range grant.rule.APIGroups {
+			for _, resource := range grant.rule.Resources {
+				for _, verb := range grant.rule.Verbs {
 					for _, name := range names {
-						if !lists(everyPermission(), verb, group, resource, name) {
-							t.Errorf("the manifests grant %s %s.%s %s, which permissions.go does not list", verb, resource, group, name)
+						if !lists(everyPermission(), []string{grant.where}, verb, group, resource, name) {
+							unused = append(unused, fmt.Sprintf("%s %s.%s %s %s", verb, resource, group, name, grant.where))
 						}
 					}
 				}
 			}
 		}
 	}
+	return unused
 }
 
-// rulesOf collects what is bound to an account in its own namespace and in the cluster.
-func rulesOf(t *testing.T, account rbacv1.Subject) []rbacv1.PolicyRule {
+// grant is a rule, and where it is bound.
+type grant struct {
+	where string
+	rule  rbacv1.PolicyRule
+}
+
+// grantedTo collects what is bound to an account in its own namespace and in the cluster. A ClusterRole that a RoleBinding binds is
+// meant to be bound in every served namespace, and a Role for its own.
+func grantedTo(t *testing.T, account rbacv1.Subject) (granted []grant) {
 	t.Helper()
 	rbac := server.admin.kube.RbacV1()
-	var references []rbacv1.RoleRef
+	add := func(where string, rules []rbacv1.PolicyRule, err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, rule := range rules {
+			granted = append(granted, grant{where, rule})
+		}
+	}
 	bindings, err := rbac.RoleBindings(account.Namespace).List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, binding := range bindings.Items {
-		if slices.Contains(binding.Subjects, account) {
-			references = append(references, binding.RoleRef)
+		switch {
+		case !slices.Contains(binding.Subjects, account):
+		case binding.RoleRef.Kind == "Role":
+			role, err := rbac.Roles(account.Namespace).Get(t.Context(), binding.RoleRef.Name, metav1.GetOptions{})
+			add(inOwn, role.Rules, err)
+		default:
+			role, err := rbac.ClusterRoles().Get(t.Context(), binding.RoleRef.Name, metav1.GetOptions{})
+			add(inServed, role.Rules, err)
 		}
 	}
 	clusterBindings, err := rbac.ClusterRoleBindings().List(t.Context(), metav1.ListOptions{})
@@ -177,26 +216,11 @@ func rulesOf(t *testing.T, account rbacv1.Subject) []rbacv1.PolicyRule {
 	}
 	for _, binding := range clusterBindings.Items {
 		if slices.Contains(binding.Subjects, account) {
-			references = append(references, binding.RoleRef)
+			role, err := rbac.ClusterRoles().Get(t.Context(), binding.RoleRef.Name, metav1.GetOptions{})
+			add(inCluster, role.Rules, err)
 		}
 	}
-	var rules []rbacv1.PolicyRule
-	for _, reference := range references {
-		if reference.Kind == "Role" {
-			role, err := rbac.Roles(account.Namespace).Get(t.Context(), reference.Name, metav1.GetOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			rules = append(rules, role.Rules...)
-			continue
-		}
-		role, err := rbac.ClusterRoles().Get(t.Context(), reference.Name, metav1.GetOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		rules = append(rules, role.Rules...)
-	}
-	return rules
+	return granted
 }
 
 // agentNeeds is what the agent's code does at the API server.

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/flowcontrol"
 
 	"meshery.io/operator/pkg/telemetry"
 )
@@ -16,8 +17,8 @@ import (
 // metricsService is the Service of manifests/ in front of --secure-metrics-addr.
 const metricsService = "meshery-operator-metrics"
 
-// Rate of questions to the API server about who may read metrics. They have a limit of their own: whoever reaches the port with
-// made-up tokens must not be able to slow the controllers down.
+// Rate of questions to the API server about who wants to read metrics. They have a limit of their own: whoever reaches the port with
+// made-up tokens must not be able to slow the controllers down, nor those down who may read.
 const (
 	reviewQPS   = 5
 	reviewBurst = 20
@@ -25,7 +26,7 @@ const (
 
 // secureMetrics is /metrics for those accounts of the cluster that may read it, and the TLS to serve it with.
 func secureMetrics(ctx context.Context, config *rest.Config, options *Options, gatherer prometheus.Gatherer) (http.Handler, *tls.Config, error) {
-	client, err := kubernetes.NewForConfig(withRate(config, reviewQPS, reviewBurst))
+	client, err := kubernetes.NewForConfig(withRate(config, -1, 0))
 	if err != nil {
 		return nil, nil, fmt.Errorf("set up API client: %w", err)
 	}
@@ -34,5 +35,6 @@ func secureMetrics(ctx context.Context, config *rest.Config, options *Options, g
 	if err != nil {
 		return nil, nil, fmt.Errorf("--secure-metrics-cert-dir=%q: %w", options.SecureMetricsCertDir, err)
 	}
-	return telemetry.Protect(telemetry.MetricsHandler(gatherer), client), serverTLS, nil
+	strangers := flowcontrol.NewTokenBucketPassiveRateLimiter(reviewQPS, reviewBurst)
+	return telemetry.Protect(telemetry.MetricsHandler(gatherer), client, strangers), serverTLS, nil
 }

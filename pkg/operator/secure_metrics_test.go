@@ -11,11 +11,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -215,6 +218,58 @@ func TestReadingMetricsOftenCostsFewReviews(t *testing.T) {
 	}
 	if most := 1 + int(took/(10*time.Second)); reviews < 1 || reviews > most {
 		t.Errorf("50 requests in %s cost %d reviews, want at most %d", took, reviews, most)
+	}
+}
+
+// Whoever floods the port with made-up tokens keeps nobody out who was let in before.
+func TestMadeUpTokensKeepNoReaderOut(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	token := tokenFor(t, namespace, "reader")
+	bind(t, "", clusterRole("meshery-operator-metrics-reader"), namespace, "reader")
+	config := rest.CopyConfig(server.config)
+	config.Impersonate.UserName = operatorUser(namespace)
+	options := DefaultOptions()
+	handler, _, err := secureMetrics(t.Context(), config, &options, telemetry.NewRegistry("test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(token string) (code int, body string) {
+		request := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		request.Header.Set("Authorization", "Bearer "+token)
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, request)
+		return recorder.Code, recorder.Body.String()
+	}
+	eventually(t, "the reader may read", func(context.Context) error {
+		if code, body := ask(token); code != http.StatusOK {
+			return fmt.Errorf("%d %s", code, body)
+		}
+		return nil
+	})
+	var flood errgroup.Group
+	var refused atomic.Int32
+	flood.SetLimit(50)
+	for i := range 600 {
+		flood.Go(func() error {
+			switch code, body := ask(fmt.Sprint("made-up-", i)); code {
+			case http.StatusUnauthorized:
+			case http.StatusTooManyRequests:
+				refused.Add(1)
+			default:
+				t.Errorf("a made-up token: %d %s", code, body)
+			}
+			return nil
+		})
+		if i%50 == 0 {
+			if code, body := ask(token); code != http.StatusOK {
+				t.Errorf("the reader, after %d made-up tokens: %d %s", i, code, body)
+			}
+		}
+	}
+	_ = flood.Wait()
+	if code, body := ask(token); code != http.StatusOK || refused.Load() == 0 {
+		t.Errorf("the reader, after the flood: %d %s; %d made-up tokens were too many", code, body, refused.Load())
 	}
 }
 

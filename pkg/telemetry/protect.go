@@ -13,27 +13,39 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/klog/v2"
 )
 
 const (
 	// reviewTimeout is how long the API server may take to answer.
 	reviewTimeout = 5 * time.Second
-	// verdictsKept and verdictLife bound what is remembered: a token that was revoked works on for verdictLife at most.
-	verdictsKept = 256
-	verdictLife  = 10 * time.Second
+	// refusalLife and entryLife are how long a verdict stands: a token that was revoked works on for entryLife at most.
+	refusalLife = 10 * time.Second
+	entryLife   = time.Minute
+	// acquaintance is how long somebody who was let in is asked about without waiting in the line of strangers.
+	acquaintance = time.Hour
+	verdictsKept = 256 // of each kind
 )
 
 // Protect lets a request through to next only with a bearer token of somebody who may "get" the request's path, a non-resource
 // URL, by the cluster's own RBAC. Without a token, or with one that the API server does not know, the answer is 401; to those who
 // may not it is 403; and 503 while the API server cannot be asked.
 //
-// The client should have a rate limit of its own: everybody who reaches the port can make it ask.
+// Everybody who reaches the port can make it ask about tokens that he made up: strangers limits that, and who is too many gets 429.
+// Those who were let in before are not limited by it.
 //
 // k8s.io/apiserver has authenticators and authorizers that do this and much more. It would bring half an API server into the
 // module's dependencies, for two requests.
-func Protect(next http.Handler, client kubernetes.Interface) http.Handler {
-	d := &doorkeeper{client: client, verdicts: cache.NewLRUExpireCache(verdictsKept)}
+func Protect(next http.Handler, client kubernetes.Interface, strangers flowcontrol.PassiveRateLimiter) http.Handler {
+	return protect(next, client, strangers, time.Now)
+}
+
+func protect(next http.Handler, client kubernetes.Interface, strangers flowcontrol.PassiveRateLimiter, now func() time.Time) http.Handler {
+	d := &doorkeeper{
+		client: client, strangers: strangers, now: now,
+		entered: cache.NewLRUExpireCache(verdictsKept), refused: cache.NewLRUExpireCache(verdictsKept),
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v, err := d.verdict(r)
 		switch {
@@ -52,8 +64,12 @@ func Protect(next http.Handler, client kubernetes.Interface) http.Handler {
 }
 
 type doorkeeper struct {
-	client   kubernetes.Interface
-	verdicts *cache.LRUExpireCache
+	client    kubernetes.Interface
+	strangers flowcontrol.PassiveRateLimiter
+	now       func() time.Time
+	// entered holds when a question was last answered with yes, and refused what else the answer was. They are apart so that no
+	// number of refusals pushes out a reader.
+	entered, refused *cache.LRUExpireCache
 }
 
 // verdict is what becomes of a request, and why.
@@ -74,14 +90,26 @@ func (d *doorkeeper) verdict(r *http.Request) (verdict, error) {
 		return verdict{http.StatusUnauthorized, "want the header Authorization: Bearer, with the token of an account of this cluster"}, nil
 	}
 	asked := question{sha256.Sum256([]byte(token)), r.URL.Path}
-	if known, ok := d.verdicts.Get(asked); ok {
-		return known.(verdict), nil
+	last, known := d.entered.Get(asked)
+	if known && d.now().Sub(last.(time.Time)) < entryLife {
+		return verdict{http.StatusOK, ""}, nil
+	}
+	if refusal, ok := d.refused.Get(asked); ok {
+		return refusal.(verdict), nil
+	}
+	if !known && !d.strangers.TryAccept() {
+		return verdict{http.StatusTooManyRequests, "too many tokens that were not seen before: try again later"}, nil
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), reviewTimeout)
 	defer cancel()
 	v, err := d.review(ctx, token, r.URL.Path)
-	if err == nil {
-		d.verdicts.Add(asked, v, verdictLife)
+	switch {
+	case err != nil:
+	case v.status == http.StatusOK:
+		d.entered.Add(asked, d.now(), acquaintance)
+	default:
+		d.entered.Remove(asked)
+		d.refused.Add(asked, v, refusalLife)
 	}
 	return v, err
 }

@@ -14,13 +14,21 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 	"k8s.io/klog/v2"
 )
 
 const (
 	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	writeTimeout      = 30 * time.Second // pprof adds to it the seconds that it is asked for
+	idleTimeout       = 30 * time.Second
 	shutdownTimeout   = 3 * time.Second
 	maxHeaderBytes    = 64 << 10 // a token, generously
+	// Further connections wait until one ends, which the timeouts above see to.
+	maxConnections = 64
+	// maxStreams is how many requests one connection of HTTP/2 may have at a time.
+	maxStreams = 16
 )
 
 // MetricsHandler serves /metrics from the gatherer.
@@ -55,7 +63,7 @@ func Handler(gatherer prometheus.Gatherer, ready func() error) http.Handler {
 	return mux
 }
 
-// Serve answers on addr until ctx ends, then lets running requests finish for a few seconds. It returns an error only
+// Serve answers on addr until ctx ends, then lets running requests finish for a few seconds and breaks off the others. It returns an error only
 // when it could not listen or stopped serving early.
 func Serve(ctx context.Context, addr string, handler http.Handler) error {
 	return serve(ctx, addr, handler, nil)
@@ -71,8 +79,10 @@ func serve(ctx context.Context, addr string, handler http.Handler, config *tls.C
 	if err != nil {
 		return fmt.Errorf("serve HTTP: %w", err)
 	}
+	listener = netutil.LimitListener(listener, maxConnections)
 	server := &http.Server{
-		Handler: handler, TLSConfig: config, ReadHeaderTimeout: readHeaderTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Handler: handler, TLSConfig: config, MaxHeaderBytes: maxHeaderBytes, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 		// Port scans and probes break off handshakes all the time: nothing that a log should be full of.
 		ErrorLog: log.New(verboseLog{klog.FromContext(ctx)}, "", 0),
@@ -93,7 +103,11 @@ func serve(ctx context.Context, addr string, handler http.Handler, config *tls.C
 	}
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	if err := server.Shutdown(deadline); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	err = server.Shutdown(deadline)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = server.Close()
+	}
+	if err != nil {
 		return fmt.Errorf("stop serving HTTP on %s: %w", addr, err)
 	}
 	if err := <-stopped; !errors.Is(err, http.ErrServerClosed) {
