@@ -99,7 +99,7 @@ func checkToken(broker *v1alpha1.Broker, token *corev1.Secret) error {
 		return notReady(fmt.Sprintf("Broker %s has no token: Secret %s belongs to %s", name, token.Name, ownerOf(token)))
 	case len(value) == 0:
 		return notReady(fmt.Sprintf("Broker %s has no token yet", name))
-	case !quotable(value):
+	case tokenFault(value) != "":
 		return notReady(fmt.Sprintf("Broker %s cannot use the token of Secret %s: see its conditions", name, token.Name))
 	}
 	return nil
