@@ -245,22 +245,19 @@ func TestANewTokenRollsBrokerAndAgent(t *testing.T) {
 func TestABrokerDoesNotUseTheTokenOfAnother(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t)
-	createBroker(t, namespace)
-	startOperator(t, namespace)
-	wantReady(t, brokerConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonBrokerPodsNotReady)
-
-	brokers := server.admin.meshery.MesheryV1alpha1().Brokers(namespace)
-	if _, err := brokers.Create(t.Context(), &v1alpha1.Broker{ObjectMeta: metav1.ObjectMeta{Name: "meshery"}}, metav1.CreateOptions{}); err != nil {
+	other, err := server.admin.meshery.MesheryV1alpha1().Brokers(namespace).
+		Create(t.Context(), &v1alpha1.Broker{ObjectMeta: metav1.ObjectMeta{Name: "other"}}, metav1.CreateOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
-	got := wantReady(t, func(ctx context.Context) ([]metav1.Condition, error) {
-		broker, err := brokers.Get(ctx, "meshery", metav1.GetOptions{})
-		if err != nil {
-			return nil, err
-		}
-		return broker.Status.Conditions, nil
-	}, metav1.ConditionFalse, v1alpha1.ReasonConflict)
-	if !strings.Contains(got.Message, "Secret meshery-nats-auth belongs to Broker meshery-broker") {
+	secret := newBrokerSecret(other, secretSpec{name: "meshery-nats-auth", key: "token"})
+	if _, err := server.admin.kube.CoreV1().Secrets(namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	createBroker(t, namespace)
+	startOperator(t, namespace)
+	got := wantReady(t, brokerConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonConflict)
+	if !strings.Contains(got.Message, "Secret meshery-nats-auth belongs to Broker other") {
 		t.Errorf("message %q", got.Message)
 	}
 }
