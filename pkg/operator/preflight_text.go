@@ -84,7 +84,7 @@ func describeDenied(answers []answer, own string) (needed, optional []string) {
 	switch {
 	case len(shut) == 0:
 	case shut[0] == "":
-		needed = append(needed, "nothing is allowed in all namespaces: --watch-namespaces=* needs ClusterRole meshery-operator-namespaced, bound by a ClusterRoleBinding")
+		needed = append(needed, "nothing is allowed cluster-wide that --watch-namespaces=* needs: bind ClusterRole meshery-operator-namespaced by a ClusterRoleBinding")
 	default:
 		needed = append(needed, fmt.Sprintf("nothing is allowed in namespace %s: it may not exist; bind ClusterRole meshery-operator-namespaced there by a RoleBinding, "+
 			"or take it out of --watch-namespaces", strings.Join(shut, ", nor in ")))

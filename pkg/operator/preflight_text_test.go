@@ -61,7 +61,7 @@ func TestDeniedPermissionsReadWell(t *testing.T) {
 		},
 		"nothing in all": {
 			[]answer{none(lease, "own"), all(pods, ""), all(status, ""), all(events, "")},
-			"nothing is allowed in all namespaces: --watch-namespaces=* needs ClusterRole meshery-operator-namespaced, bound by a ClusterRoleBinding", "",
+			"nothing is allowed cluster-wide that --watch-namespaces=* needs: bind ClusterRole meshery-operator-namespaced by a ClusterRoleBinding", "",
 		},
 		"some in all": {
 			[]answer{all(pods, ""), none(status, "")},
@@ -141,7 +141,7 @@ func TestThePreflightAsksForTheGrantor(t *testing.T) {
 	if got, want := look(namespace, "not-there"), "this account lacks permissions: nothing is allowed in namespace not-there: it may not exist"; !strings.HasPrefix(got, want) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if got, want := look("*"), "this account lacks permissions: nothing is allowed in all namespaces: "; !strings.HasPrefix(got, want) {
+	if got, want := look("*"), "this account lacks permissions: nothing is allowed cluster-wide that --watch-namespaces=* needs: "; !strings.HasPrefix(got, want) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 

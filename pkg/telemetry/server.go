@@ -63,8 +63,8 @@ func Handler(gatherer prometheus.Gatherer, ready func() error) http.Handler {
 	return mux
 }
 
-// Serve answers on addr until ctx ends, then lets running requests finish for a few seconds and breaks off the others. It returns an error only
-// when it could not listen or stopped serving early.
+// Serve answers on addr until ctx ends, then lets running requests finish for a few seconds and breaks off the others. It returns
+// an error only when it could not listen or stopped serving early.
 func Serve(ctx context.Context, addr string, handler http.Handler) error {
 	return serve(ctx, addr, handler, nil)
 }
