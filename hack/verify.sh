@@ -26,4 +26,7 @@ fi
 for module in . hack/cluster hack/image hack/tools; do
 	(cd "$module" && go mod tidy -diff) || { echo "verify: run 'go mod tidy' in $module" >&2; failed=1; }
 done
+for name in $(grep -oE '`Test[A-Za-z]+`' docs/testing.md | tr -d '`' | sort -u); do
+	grep -rqE "^func $name\(" --include=*_test.go pkg test || { echo "verify: docs/testing.md names $name, which does not exist" >&2; failed=1; }
+done
 exit $failed
