@@ -86,13 +86,22 @@ func (c *brokerController) liveService(broker *v1alpha1.Broker) *corev1.Service 
 func (c *brokerController) write(ctx context.Context, broker *v1alpha1.Broker, secrets []*corev1.Secret) ([]metav1.Object, error) {
 	clearErr := c.clearService(ctx, broker)
 	live, applyErr := c.apply(ctx, broker.Namespace, controlledBy(broker), brokerObjects(broker, secrets, c.options))
-	var budgetErr error
+	return live, errors.Join(clearErr, applyErr, c.tidy(ctx, broker, find[*appsv1.StatefulSet](live, broker.Name)))
+}
+
+// tidy deletes what only more servers need. The password of the routes goes when the last server that read it is gone.
+func (c *brokerController) tidy(ctx context.Context, broker *v1alpha1.Broker, servers *appsv1.StatefulSet) error {
+	caches, kube, namespace := c.caches.in(broker.Namespace), c.clients.kube, broker.Namespace
+	var budgetErr, routesErr error
 	if broker.Spec.Size < disruptionSize {
 		budgetErr = discard(ctx, &c.applier, controlledBy(broker), "PodDisruptionBudget", broker.Name,
-			c.caches.in(broker.Namespace).disruptions.PodDisruptionBudgets(broker.Namespace),
-			c.clients.kube.PolicyV1().PodDisruptionBudgets(broker.Namespace))
+			caches.disruptions.PodDisruptionBudgets(namespace), kube.PolicyV1().PodDisruptionBudgets(namespace))
 	}
-	return live, errors.Join(clearErr, applyErr, budgetErr)
+	if broker.Spec.Size == 1 && rolloutTo(1, servers).done() {
+		routesErr = discard(ctx, &c.applier, controlledBy(broker), "Secret", routesSecret(broker.Name),
+			caches.secrets.Secrets(namespace), kube.CoreV1().Secrets(namespace))
+	}
+	return errors.Join(budgetErr, routesErr)
 }
 
 // warnings says what works but should be changed, and when to look again.

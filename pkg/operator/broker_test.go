@@ -251,6 +251,22 @@ func playKubeletOf(t *testing.T, namespace string) {
 	}
 }
 
+// wantRoutesSecret waits until the password of the routes is there, or gone, while the Broker's pods are played ready.
+func wantRoutesSecret(t *testing.T, namespace string, want bool) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("a password of the routes: %t", want), func(ctx context.Context) error {
+		playKubeletOf(t, namespace)
+		_, err := server.admin.kube.CoreV1().Secrets(namespace).Get(ctx, routesSecret(meshery.BrokerName), metav1.GetOptions{})
+		if ignoreNotFound(err) != nil {
+			return err
+		}
+		if (err == nil) != want {
+			return fmt.Errorf("it is there: %t", err == nil)
+		}
+		return nil
+	})
+}
+
 func TestSizeAndVersionAreLive(t *testing.T) {
 	t.Parallel()
 	namespace := startBroker(t, "{}")
@@ -296,6 +312,7 @@ func TestSizeAndVersionAreLive(t *testing.T) {
 	})
 	budget(false)
 	wantBrokerCondition(t, namespace, v1alpha1.ConditionWarning, metav1.ConditionTrue, v1alpha1.ReasonEvenSize)
+	wantRoutesSecret(t, namespace, true)
 
 	patchBroker(t, namespace, `{"size":null,"version":null}`)
 	after := eventuallyServers(t, namespace, "one server as at first", func(s *appsv1.StatefulSet) bool {
@@ -308,6 +325,7 @@ func TestSizeAndVersionAreLive(t *testing.T) {
 		t.Error("the StatefulSet was made anew")
 	}
 	wantBrokerCondition(t, namespace, v1alpha1.ConditionWarning, metav1.ConditionFalse, v1alpha1.ReasonNoWarnings)
+	wantRoutesSecret(t, namespace, false)
 }
 
 func TestJetStreamIsLiveAndVolumesStay(t *testing.T) {
