@@ -48,6 +48,9 @@ func (c *meshSyncController) sync(ctx context.Context, key cache.ObjectName) (ti
 	broker, brokerErr := c.target(ctx, meshSync)
 	listErr := checkWatchList(meshSync)
 	view, applyErr := c.write(ctx, meshSync, broker, listErr == nil)
+	if apierrors.IsConflict(applyErr) {
+		return 0, applyErr // the cache is behind: nothing to tell
+	}
 	err = errors.Join(brokerErr, listErr, applyErr)
 	if err := c.writeStatus(ctx, meshSync, meshSyncStatus(meshSync, broker, view, err, c.options)); err != nil {
 		return 0, err

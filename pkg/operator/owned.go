@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	appsac "k8s.io/client-go/applyconfigurations/apps/v1"
 	coreac "k8s.io/client-go/applyconfigurations/core/v1"
 	metaac "k8s.io/client-go/applyconfigurations/meta/v1"
@@ -194,9 +195,14 @@ type apiObjects[T, C any] interface {
 	Apply(ctx context.Context, want C, options metav1.ApplyOptions) (T, error)
 }
 
+// withUID is an apply configuration that may say of which object it is.
+type withUID[C any] interface {
+	WithUID(uid types.UID) C
+}
+
 // ensure applies want unless the live object already has every field of it, and no field that was applied once and is not
 // wanted any more, and returns the object as it is then. The cache shows labelled objects only, so what it does not know is read from the API before it is touched.
-func ensure[T object, C any](
+func ensure[T object, C withUID[C]](
 	ctx context.Context, a *applier, owned func(metav1.Object) bool, kind, name string, want C,
 	cached cachedObjects[T], api apiObjects[T, C], extract func(T, string) (C, error),
 ) (T, error) {
@@ -222,6 +228,9 @@ func ensure[T object, C any](
 		}
 	}
 
+	if exists { // and has not been deleted meanwhile: what is wanted may come from it, such as volumes that cannot be changed
+		want = want.WithUID(live.GetUID())
+	}
 	live, err = api.Apply(ctx, want, metav1.ApplyOptions{FieldManager: a.manager, Force: true})
 	a.metrics.wrote(kind, err)
 	if err != nil {
