@@ -28,7 +28,7 @@ const (
 	ReasonBrokerPodsNotReady = "BrokerPodsNotReady"
 )
 
-// Reasons of a MeshSync's Ready condition. All but the first two are Degraded's too.
+// Reasons of a MeshSync's Ready condition. All but the first two and BrokerNotReady are Degraded's too.
 const (
 	// ReasonMeshSyncDeployed: every wanted agent publishes.
 	ReasonMeshSyncDeployed = "MeshSyncDeployed"
