@@ -2,7 +2,11 @@ package meshsync
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,8 +17,11 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/transport"
+	"k8s.io/client-go/util/connrotation"
 	"k8s.io/klog/v2"
 
+	"meshery.io/operator/pkg/generated/clientset/versioned"
 	"meshery.io/operator/pkg/telemetry"
 )
 
@@ -22,6 +29,10 @@ const (
 	// client-go's own 5 lists per second would make the first lists of many kinds wait. Watches are not limited.
 	clientQPS   = 50
 	clientBurst = 100
+
+	// As client-go dials by itself.
+	dialPatience = 30 * time.Second
+	keepAlive    = 30 * time.Second
 )
 
 // cluster is the clients of one API server. They share connections.
@@ -29,6 +40,8 @@ type cluster struct {
 	dynamic   dynamic.Interface
 	metadata  metadata.Interface
 	discovery *discovery.DiscoveryClient
+	meshery   versioned.Interface
+	close     func() // the connections
 }
 
 // openCluster finds the cluster as kubectl does. Nothing is asked of it yet.
@@ -47,11 +60,19 @@ func openCluster(kubeconfig, kubeContext string) (*cluster, error) {
 }
 
 func newCluster(config *rest.Config) (*cluster, error) {
+	config.Wrap(func(base http.RoundTripper) http.RoundTripper { return plainEnds{base} })
+	if file := config.BearerTokenFile; file != "" {
+		// By itself client-go reads the file once a minute only, whatever the API server says to the token.
+		config.BearerToken, config.BearerTokenFile = "", ""
+		config.Wrap(transport.ResettableTokenSourceWrapTransport(transport.NewCachedFileTokenSource(file)))
+	}
+	dialer := connrotation.NewDialer((&net.Dialer{Timeout: dialPatience, KeepAlive: keepAlive}).DialContext)
+	config.Dial = dialer.DialContext
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{}
+	c := &cluster{close: dialer.CloseAll}
 	if c.dynamic, err = dynamic.NewForConfigAndClient(config, client); err != nil {
 		return nil, err
 	}
@@ -59,6 +80,9 @@ func newCluster(config *rest.Config) (*cluster, error) {
 		return nil, err
 	}
 	if c.discovery, err = discovery.NewDiscoveryClientForConfigAndClient(config, client); err != nil {
+		return nil, err
+	}
+	if c.meshery, err = versioned.NewForConfigAndClient(config, client); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -81,4 +105,26 @@ func (c *cluster) identify(ctx context.Context, failed func(error)) (string, err
 		return true, nil
 	})
 	return id, err
+}
+
+// plainEnds is a transport under which a watch that breaks off looks like one that ended. An informer goes on from where a stream
+// ended, but after most errors, such as those of a dead connection or of a proxy that gave up, it lists the kind anew.
+type plainEnds struct{ base http.RoundTripper }
+
+func (p plainEnds) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := p.base.RoundTrip(request)
+	if err == nil && request.URL.Query().Has("watch") {
+		response.Body = plainEnd{response.Body}
+	}
+	return response, err
+}
+
+type plainEnd struct{ io.ReadCloser }
+
+func (p plainEnd) Read(b []byte) (int, error) {
+	n, err := p.ReadCloser.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }

@@ -28,13 +28,12 @@ const readyPoll = 100 * time.Millisecond
 
 // writeFile watches without a broker until everything has been seen, and for StopAfter at least, and writes all objects to a file.
 func writeFile(ctx context.Context, o Options, c *cluster) error {
-	list, err := o.watchList(ctx, c)
+	list, err := o.watchList(c)
 	if err != nil {
 		return err
 	}
 	watcher := watch.New(watch.Options{
 		Dynamic: c.dynamic, Metadata: c.metadata, Discovery: c.discovery, List: list, Sink: noSink{}, Metrics: prometheus.NewRegistry(),
-		Namespaces: o.OutputNamespaces, Resources: o.OutputResources,
 	})
 	watching, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -102,4 +101,5 @@ func replaceFile(name string, text []byte) error {
 type noSink struct{}
 
 func (noSink) Offer(schema.GroupVersionResource, wire.Event, *unstructured.Unstructured) {}
-func (noSink) Forget(schema.GroupVersionResource)                                        {}
+func (noSink) Withdraw(schema.GroupVersionResource, *unstructured.Unstructured, wire.Reason) {
+}

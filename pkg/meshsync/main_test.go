@@ -2,9 +2,9 @@ package meshsync_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -17,19 +17,25 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
+	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/meshsync"
 	"meshery.io/operator/test/consumer"
 	"meshery.io/operator/test/controlplane"
 	"meshery.io/operator/test/natsserver"
 )
 
-// controlPlane is one real API server for all tests of this package. Each test has namespaces of its own.
+// controlPlane is one real API server for all tests of this package but those that need one of their own. Each test has namespaces of
+// its own.
 var controlPlane *controlplane.ControlPlane
+
+// A test on the side of another is no reason to run slower: they wait more than they work.
+const testsAtOnce = "6"
 
 func TestMain(m *testing.M) {
 	code, err := runTests(m)
@@ -41,6 +47,10 @@ func TestMain(m *testing.M) {
 }
 
 func runTests(m *testing.M) (code int, err error) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", testsAtOnce); err != nil {
+		return 1, err
+	}
 	controlPlane, err = controlplane.Start(context.Background(), controlplane.Options{Audit: true})
 	if err != nil {
 		return 1, err
@@ -50,8 +60,37 @@ func runTests(m *testing.M) (code int, err error) {
 			err = stopErr
 		}
 	}()
+	if err := installMeshSyncs(controlPlane); err != nil {
+		return 1, err
+	}
 	return m.Run(), nil
 }
+
+// installMeshSyncs makes an API server serve MeshSyncs.
+func installMeshSyncs(plane *controlplane.ControlPlane) error {
+	client, err := administrator(plane)
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile("../../manifests/11-crd-meshsyncs.yaml")
+	if err != nil {
+		return err
+	}
+	_, err = client.Resource(crds).Create(context.Background(), object(string(text)), createOptions)
+	return err
+}
+
+func administrator(plane *controlplane.ControlPlane) (dynamic.Interface, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", plane.Kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	config.QPS, config.Burst = 1000, 1000
+	return dynamic.NewForConfig(config)
+}
+
+// agentName is that of the MeshSync that each test's agent works for, in the test's namespace.
+const agentName = "agent"
 
 var (
 	namespaces  = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
@@ -59,6 +98,7 @@ var (
 	services    = schema.GroupVersionResource{Version: "v1", Resource: "services"}
 	secrets     = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
 	configMaps  = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+	cronJobs    = schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "cronjobs"}
 	deployments = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
 	crds        = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 )
@@ -66,37 +106,46 @@ var (
 // cluster is what a test does to the cluster, as its administrator.
 type cluster struct {
 	t         *testing.T
+	plane     *controlplane.ControlPlane
 	client    dynamic.Interface
 	namespace string
 }
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	config, err := clientcmd.BuildConfigFromFlags("", controlPlane.Kubeconfig)
+	return newClusterOn(t, controlPlane)
+}
+
+func newClusterOn(t *testing.T, plane *controlplane.ControlPlane) *cluster {
+	t.Helper()
+	client, err := administrator(plane)
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.QPS, config.Burst = 1000, 1000
-	client, err := dynamic.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cluster{t: t, client: client}
-	created, err := client.Resource(namespaces).Create(t.Context(), object("{apiVersion: v1, kind: Namespace, metadata: {generateName: test-}}"), metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.namespace = created.GetName()
+	c := &cluster{t: t, plane: plane, client: client}
+	c.namespace = c.newNamespace()
 	return c
 }
 
-func object(text string) *unstructured.Unstructured {
-	asJSON, err := yaml.YAMLToJSON([]byte(text))
+func (c *cluster) newNamespace() string {
+	c.t.Helper()
+	created, err := c.client.Resource(namespaces).Create(c.t.Context(), object("{apiVersion: v1, kind: Namespace, metadata: {generateName: test-}}"), createOptions)
 	if err != nil {
-		panic(err)
+		c.t.Fatal(err)
 	}
+	return created.GetName()
+}
+
+// inNamespace is the same cluster with another namespace to create objects in.
+func (c *cluster) inNamespace(namespace string) *cluster {
+	other := *c
+	other.namespace = namespace
+	return &other
+}
+
+func object(text string) *unstructured.Unstructured {
 	obj := &unstructured.Unstructured{}
-	if err := obj.UnmarshalJSON(asJSON); err != nil {
+	if err := obj.UnmarshalJSON([]byte(inJSON(text))); err != nil {
 		panic(err)
 	}
 	return obj
@@ -123,11 +172,7 @@ func (c *cluster) create(resource schema.GroupVersionResource, text string) *uns
 // change applies a merge patch.
 func (c *cluster) change(resource schema.GroupVersionResource, name, patch string) *unstructured.Unstructured {
 	c.t.Helper()
-	asJSON, err := yaml.YAMLToJSON([]byte(patch))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	changed, err := c.in(resource).Patch(c.t.Context(), name, "application/merge-patch+json", asJSON, metav1.PatchOptions{})
+	changed, err := c.in(resource).Patch(c.t.Context(), name, types.MergePatchType, []byte(inJSON(patch)), patchOptions)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -178,31 +223,46 @@ func poll(t *testing.T, try func() error) {
 // {Resource: pods.v1., Events: [ADDED]}.
 func (c *cluster) writeWatchList(entries ...string) {
 	c.t.Helper()
-	whitelist, err := yaml.YAMLToJSON([]byte("[" + strings.Join(entries, ", ") + "]"))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.writeWatchListData(map[string]any{"whitelist": string(whitelist)})
+	c.writeConfigMap(map[string]string{"whitelist": inJSON("[" + strings.Join(entries, ", ") + "]")}, nil)
 }
 
-func (c *cluster) writeWatchListData(data map[string]any) {
+func (c *cluster) writeConfigMap(data, annotations map[string]string) {
 	c.t.Helper()
-	configMap := object("{apiVersion: v1, kind: ConfigMap, metadata: {name: agent-watch-list}}")
-	configMap.Object["data"] = data
-	current, err := c.in(configMaps).Get(c.t.Context(), configMap.GetName(), metav1.GetOptions{})
+	configMap := object("{apiVersion: v1, kind: ConfigMap}")
+	configMap.SetName(meshery.WatchListConfigMap(agentName))
+	configMap.SetAnnotations(annotations)
+	_ = unstructured.SetNestedStringMap(configMap.Object, data, "data")
+	current, err := c.in(configMaps).Get(c.t.Context(), configMap.GetName(), getOptions)
 	if apierrors.IsNotFound(err) {
-		_, err = c.in(configMaps).Create(c.t.Context(), configMap, metav1.CreateOptions{})
+		_, err = c.in(configMaps).Create(c.t.Context(), configMap, createOptions)
 	} else if err == nil {
 		configMap.SetResourceVersion(current.GetResourceVersion())
-		_, err = c.in(configMaps).Update(c.t.Context(), configMap, metav1.UpdateOptions{})
+		_, err = c.in(configMaps).Update(c.t.Context(), configMap, updateOptions)
 	}
 	if err != nil {
 		c.t.Fatal(err)
 	}
 }
 
-// define makes a custom resource definition and returns its resource. Its name is the namespace's, so that tests do not meet.
+// inJSON is what is written in YAML, on one line as a rule.
+func inJSON(text string) string {
+	asJSON, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		panic(err)
+	}
+	return string(asJSON)
+}
+
+// define makes a custom resource definition and returns its resource, in version v1. Its group is the namespace's, so that tests do not
+// meet.
 func (c *cluster) define(kind string) schema.GroupVersionResource {
+	c.t.Helper()
+	return c.defineVersions(kind, "{name: v1, served: true, storage: true, "+anySchema+"}")
+}
+
+const anySchema = "subresources: {status: {}}, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}"
+
+func (c *cluster) defineVersions(kind string, versions ...string) schema.GroupVersionResource {
 	c.t.Helper()
 	resource := c.kindName(kind)
 	c.create(crds, fmt.Sprintf(`
@@ -213,15 +273,10 @@ spec:
   group: %[2]s
   scope: Namespaced
   names: {plural: %[1]s, singular: %[3]s, kind: %[4]s, listKind: %[4]sList}
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    subresources: {status: {}}
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-`, resource.Resource, resource.Group, strings.ToLower(kind), kind))
+  versions: [%[5]s]
+`, resource.Resource, resource.Group, strings.ToLower(kind), kind, strings.Join(versions, ", ")))
 	c.t.Cleanup(func() {
-		_ = c.client.Resource(crds).Delete(context.Background(), resource.GroupResource().String(), metav1.DeleteOptions{})
+		_ = c.client.Resource(crds).Delete(context.Background(), resource.GroupResource().String(), deleteOptions)
 	})
 	return resource
 }
@@ -237,14 +292,15 @@ type agent struct {
 	stop func() // waits until Run has returned
 }
 
-// startAgent runs an agent that publishes objects of the test's namespace, until the end of the test at the latest.
+// startAgent runs an agent that publishes objects of the test's namespace, until the end of the test at the latest. It has a name of its
+// own at the API server, and may read everything.
 func startAgent(c *cluster, brokerURL string, change ...func(*meshsync.Options)) *agent {
 	c.t.Helper()
 	addr := freeAddr(c.t)
 	options := meshsync.DefaultOptions()
 	options.BrokerURL = brokerURL
-	options.Kubeconfig = controlPlane.Kubeconfig
-	options.Namespace, options.Name = c.namespace, "agent"
+	options.Kubeconfig = c.kubeconfigOf("system:masters")
+	options.Namespace, options.Name = c.namespace, agentName
 	options.OutputNamespaces = []string{c.namespace}
 	options.HTTPAddr = addr
 	options.ReconnectWait = 50 * time.Millisecond
@@ -334,29 +390,18 @@ func scene(t *testing.T) (*cluster, *natsserver.Server, *consumer.Consumer) {
 	return newCluster(t), server, consumer.Connect(t, "nats://s3cret%2Ft%40ken@"+server.Addr)
 }
 
-// limitedKubeconfig is that of a user who may only get, list and watch these resources of a group.
-func limitedKubeconfig(c *cluster, rules ...string) string {
-	c.t.Helper()
-	user := "limited-" + c.namespace
-	rbac := func(resource, text string) {
-		gvr := schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: resource}
-		obj := object(text)
-		obj.SetName(user)
-		if _, err := c.client.Resource(gvr).Create(c.t.Context(), obj, metav1.CreateOptions{}); err != nil {
-			c.t.Fatal(err)
-		}
-		c.t.Cleanup(func() { _ = c.client.Resource(gvr).Delete(context.Background(), user, metav1.DeleteOptions{}) })
-	}
-	rbac("clusterroles", "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, rules: ["+strings.Join(rules, ", ")+"]}")
-	rbac("clusterrolebindings", fmt.Sprintf(`{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding,
-		roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: %[1]s}, subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: %[1]s}]}`, user))
+// user is the name of the test's agent at the API server.
+func (c *cluster) user() string { return "agent-" + c.namespace }
 
-	config, err := clientcmd.LoadFromFile(controlPlane.Kubeconfig)
+// kubeconfigOf is that of the test's agent, as a member of groups.
+func (c *cluster) kubeconfigOf(groups ...string) string {
+	c.t.Helper()
+	config, err := clientcmd.LoadFromFile(c.plane.Kubeconfig)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	for name := range maps.Keys(config.AuthInfos) {
-		config.AuthInfos[name].Impersonate = user
+	for _, login := range config.AuthInfos {
+		login.Impersonate, login.ImpersonateGroups = c.user(), groups
 	}
 	file := filepath.Join(c.t.TempDir(), "kubeconfig")
 	if err := clientcmd.WriteToFile(*config, file); err != nil {
@@ -366,8 +411,42 @@ func limitedKubeconfig(c *cluster, rules ...string) string {
 }
 
 var (
+	clusterRoles        = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterroles"}
+	clusterRoleBindings = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterrolebindings"}
+)
+
+// limitedKubeconfig is that of an agent that may only do what these rules say, and see who it is. grant changes the rules.
+func limitedKubeconfig(c *cluster, rules ...string) string {
+	c.t.Helper()
+	for resource, text := range map[schema.GroupVersionResource]string{
+		clusterRoles: "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole}",
+		clusterRoleBindings: fmt.Sprintf(`{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding,
+			roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: %[1]s}, subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: %[1]s}]}`, c.user()),
+	} {
+		obj := object(text)
+		obj.SetName(c.user())
+		if _, err := c.client.Resource(resource).Create(c.t.Context(), obj, createOptions); err != nil {
+			c.t.Fatal(err)
+		}
+		c.t.Cleanup(func() { _ = c.client.Resource(resource).Delete(context.Background(), c.user(), deleteOptions) })
+	}
+	grant(c, rules...)
+	return c.kubeconfigOf()
+}
+
+// grant gives the agent of a limitedKubeconfig exactly these rights.
+func grant(c *cluster, rules ...string) {
+	c.t.Helper()
+	patch := []byte(inJSON("{rules: [" + strings.Join(rules, ", ") + "]}"))
+	if _, err := c.client.Resource(clusterRoles).Patch(c.t.Context(), c.user(), types.MergePatchType, patch, patchOptions); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+var (
 	getOptions    = metav1.GetOptions{}
 	createOptions = metav1.CreateOptions{}
+	updateOptions = metav1.UpdateOptions{}
 	patchOptions  = metav1.PatchOptions{}
 	deleteOptions = metav1.DeleteOptions{}
 )

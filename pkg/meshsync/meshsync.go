@@ -15,6 +15,7 @@ import (
 	"meshery.io/operator/pkg/meshsync/bus"
 	"meshery.io/operator/pkg/meshsync/publish"
 	"meshery.io/operator/pkg/meshsync/request"
+	"meshery.io/operator/pkg/meshsync/status"
 	"meshery.io/operator/pkg/meshsync/watch"
 	"meshery.io/operator/pkg/meshsync/wire"
 	"meshery.io/operator/pkg/telemetry"
@@ -33,6 +34,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	defer c.close()
 	if o.Output == OutputFile {
 		return writeFile(ctx, o, c)
 	}
@@ -53,7 +55,7 @@ func publishChanges(ctx context.Context, o Options, c *cluster) error {
 	}
 	logger := klog.FromContext(ctx)
 	logger.Info("Starting", "version", telemetry.Version(), "broker", address.URL, "meshSync", klog.KRef(o.Namespace, o.Name), "secretValues", secretValues(o))
-	list, err := o.watchList(ctx, c)
+	list, err := o.watchList(c)
 	if err != nil {
 		return err
 	}
@@ -89,24 +91,28 @@ func publishChanges(ctx context.Context, o Options, c *cluster) error {
 	})
 	watcher := watch.New(watch.Options{
 		Dynamic: c.dynamic, Metadata: c.metadata, Discovery: c.discovery, List: list, Sink: queue, Metrics: registry,
-		Namespaces: o.OutputNamespaces, Resources: o.OutputResources,
+		Ignore: status.Ignore(o.Namespace, o.Name),
 	})
 	requests := request.New(request.Options{
 		Bus: conn, Store: store{watcher}, Encoder: encoder, Version: telemetry.Version(), Metrics: registry,
 	})
 	ready.set(conn.Ready, queue.Ready, watcher.Ready)
-	work(ctx, fail, watcher, requests, queue)
+	writer := status.New(status.Options{
+		Client: c.meshery.MesheryV1alpha1(), Namespace: o.Namespace, Name: o.Name, Truth: watcher.Status, Metrics: registry,
+	})
+	work(ctx, fail, watcher, writer, requests, queue)
 	return stopped(ctx)
 }
 
 // work runs until ctx ends and everything is published.
-func work(ctx context.Context, fail func(error), watcher *watch.Watcher, requests *request.Server, queue *publish.Queue) {
+func work(ctx context.Context, fail func(error), watcher *watch.Watcher, writer *status.Writer, requests *request.Server, queue *publish.Queue) {
 	logger := klog.FromContext(ctx)
 	var sources, publishing sync.WaitGroup
 	publishCtx, stopPublishing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopPublishing()
 	publishing.Go(func() { queue.Run(publishCtx) })
 	sources.Go(func() { watcher.Run(ctx) })
+	sources.Go(func() { writer.Run(ctx) })
 	sources.Go(func() {
 		if err := requests.Run(ctx); err != nil {
 			fail(err)

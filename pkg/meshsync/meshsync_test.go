@@ -1,7 +1,6 @@
 package meshsync_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -81,6 +80,7 @@ func sameObject(t *testing.T, obj *unstructured.Unstructured, published consumer
 
 // TestLifeOfObjects creates, changes and deletes objects of every shape and compares each message with the contract.
 func TestLifeOfObjects(t *testing.T) {
+	t.Parallel()
 	c, server, got := scene(t)
 	widgets := c.define("Widget")
 	c.writeWatchList("{Resource: pods.v1.}", "{Resource: deployments.v1.apps}", "{Resource: configmaps.v1.}", "{Resource: secrets.v1.}",
@@ -213,6 +213,7 @@ func TestLifeOfObjects(t *testing.T) {
 }
 
 func TestRecreatedObjectIsDeletedFirst(t *testing.T) {
+	t.Parallel()
 	c, server, got := scene(t)
 	c.writeWatchList("{Resource: configmaps.v1.}")
 	startAgent(c, server.URL()).waitReady("")
@@ -242,171 +243,8 @@ func TestRecreatedObjectIsDeletedFirst(t *testing.T) {
 	}
 }
 
-// requests counts the agent's requests for objects of a kind, by verb, in the audit log of the API server.
-func requests(t *testing.T, resource schema.GroupVersionResource) map[string]int {
-	t.Helper()
-	file, err := os.Open(controlPlane.AuditLog)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	counts := map[string]int{}
-	scanner := bufio.NewScanner(file)
-	scanner.Buffer(nil, 16<<20)
-	for scanner.Scan() {
-		var event struct {
-			Stage, Verb, UserAgent string
-			ObjectRef              struct{ Resource, APIGroup, Name string }
-		}
-		if json.Unmarshal(scanner.Bytes(), &event) != nil || !strings.HasPrefix(event.UserAgent, "meshsync/") || event.ObjectRef.Name != "" {
-			continue
-		}
-		ref := event.ObjectRef
-		// A watch is logged when its response starts and again when it completes, a list only when it completes.
-		begins := event.Verb == "watch" && event.Stage == "ResponseStarted" || event.Verb == "list" && event.Stage == "ResponseComplete"
-		if begins && ref.Resource == resource.Resource && ref.APIGroup == resource.Group {
-			counts[event.Verb]++
-		}
-	}
-	return counts
-}
-
-func TestWatchListEditedLive(t *testing.T) {
-	c, server, got := scene(t)
-	widgets, gadgets := c.define("Widget"), c.define("Gadget")
-	widget := fmt.Sprintf("{Resource: widgets.v1.%s}", widgets.Group)
-	gadget := fmt.Sprintf("{Resource: gadgets.v1.%s}", gadgets.Group)
-	add := func(resource schema.GroupVersionResource, kind, name string) {
-		c.create(resource, fmt.Sprintf("{apiVersion: %s/v1, kind: %s, metadata: {name: %s}}", resource.Group, kind, name))
-	}
-	add(widgets, "Widget", "w1")
-	add(gadgets, "Gadget", "g1")
-	c.writeWatchList(widget)
-	startAgent(c, server.URL()).waitReady("")
-	seen := func(kind, name string) func() bool {
-		return func() bool { return len(got.About(kind, c.namespace, name)) > 0 }
-	}
-	got.WaitFor(t, "the kind on the list", seen("Widget", "w1"))
-	before := requests(t, widgets)
-
-	t.Run("a kind added: only its objects arrive", func(t *testing.T) {
-		mark := len(got.Messages())
-		c.writeWatchList(widget, gadget)
-		got.WaitFor(t, "the kind added", seen("Gadget", "g1"))
-		for _, message := range got.Messages()[mark:] {
-			if message.Object.Kind != "Gadget" || message.EventType != "ADDED" {
-				t.Errorf("%s of a %s", message.EventType, message.Object.Kind)
-			}
-		}
-	})
-	t.Run("other events for a kind: nothing is listed again", func(t *testing.T) {
-		c.writeWatchList(widget, fmt.Sprintf("{Resource: gadgets.v1.%s, Events: [ADDED, DELETED]}", gadgets.Group))
-		n := 0
-		c.eventually("changes are not published any more", func() error {
-			n++
-			name := fmt.Sprint("g2-", n)
-			add(gadgets, "Gadget", name)
-			got.WaitFor(t, "ADDED", seen("Gadget", name))
-			c.change(gadgets, name, "{spec: {a: 1}}")
-			add(widgets, "Widget", name)
-			got.WaitFor(t, "what comes after the change, mostly", seen("Widget", name))
-			c.delete(gadgets, name) // what is published of one object is in order: nothing comes after this
-			got.WaitFor(t, "DELETED", func() bool { return slices.Contains(events(got.About("Gadget", c.namespace, name)), "DELETED") })
-			if list := events(got.About("Gadget", c.namespace, name)); !slices.Equal(list, []string{"ADDED", "DELETED"}) {
-				return fmt.Errorf("events are %v", list)
-			}
-			return nil
-		})
-	})
-	t.Run("a kind removed: silence, no deletes", func(t *testing.T) {
-		c.writeWatchList(widget)
-		c.eventually("the watch ends", func() error {
-			mark, name := len(got.Messages()), fmt.Sprint("x3-", time.Now().UnixNano())
-			add(gadgets, "Gadget", name)
-			add(widgets, "Widget", name)
-			got.WaitFor(t, "the kind kept", seen("Widget", name))
-			for _, message := range got.Messages()[mark:] {
-				if message.Object.Kind == "Gadget" {
-					return fmt.Errorf("%s of a Gadget", message.EventType)
-				}
-			}
-			return nil
-		})
-		c.delete(gadgets, "g1")
-		add(widgets, "Widget", "w5")
-		got.WaitFor(t, "the kind kept", seen("Widget", "w5"))
-		if list := events(got.About("Gadget", c.namespace, "g1")); !slices.Equal(list, []string{"ADDED"}) {
-			t.Errorf("events of a kind that was removed: %v", list)
-		}
-	})
-	t.Run("a list that cannot be read changes nothing", func(t *testing.T) {
-		c.writeWatchListData(map[string]any{"whitelist": `[{"Resource":`})
-		add(widgets, "Widget", "w6")
-		got.WaitFor(t, "the kind kept", seen("Widget", "w6"))
-	})
-	t.Run("a bad entry does not mute the others", func(t *testing.T) {
-		c.writeWatchList(widget, "{Resource: nonsense}", gadget)
-		add(gadgets, "Gadget", "g7")
-		got.WaitFor(t, "the good entry", seen("Gadget", "g7"))
-	})
-	if after := requests(t, widgets); !reflect.DeepEqual(before, after) {
-		t.Errorf("the kind that stayed on the list was listed again: %v, then %v", before, after)
-	}
-	if counts := requests(t, gadgets); counts["watch"]+counts["list"] != 2 {
-		t.Errorf("a kind that was added twice was asked for %v", counts)
-	}
-}
-
-func TestKindThatAppearsLater(t *testing.T) {
-	c, server, got := scene(t)
-	c.writeWatchList("{Resource: configmaps.v1.}", fmt.Sprintf("{Resource: widgets.v1.%s}", c.kindName("Widget").Group))
-	agent := startAgent(c, server.URL())
-	agent.waitReady("") // the missing kind is reported, not waited for
-	if n := agent.metric("meshery_meshsync_missing_kinds"); n != "1" {
-		t.Errorf("missing_kinds is %q", n)
-	}
-	widgets := c.define("Widget")
-	c.create(widgets, fmt.Sprintf("{apiVersion: %s/v1, kind: Widget, metadata: {name: x}}", widgets.Group))
-	got.WaitFor(t, "an object of the new kind", func() bool { return len(got.About("Widget", c.namespace, "x")) > 0 })
-	c.eventually("nothing is missing", func() error {
-		if n := agent.metric("meshery_meshsync_missing_kinds"); n != "0" {
-			return fmt.Errorf("missing_kinds is %q", n)
-		}
-		return nil
-	})
-	if err := c.client.Resource(crds).Delete(t.Context(), widgets.GroupResource().String(), deleteOptions); err != nil {
-		t.Fatal(err)
-	}
-	got.WaitFor(t, "DELETED with its kind", func() bool {
-		return slices.Equal(events(got.About("Widget", c.namespace, "x")), []string{"ADDED", "DELETED"})
-	})
-}
-
-func TestBlacklistWatchesEverythingElse(t *testing.T) {
-	c, server, got := scene(t)
-	c.writeWatchListData(map[string]any{"whitelist": "", "blacklist": `["secrets.v1."]`})
-	startAgent(c, server.URL(), func(o *meshsync.Options) { o.OutputNamespaces = nil }).waitReady("")
-	widgets := c.define("Widget")
-	c.create(secrets, "{apiVersion: v1, kind: Secret, metadata: {name: x}}")
-	c.create(widgets, fmt.Sprintf("{apiVersion: %s/v1, kind: Widget, metadata: {name: x}}", widgets.Group))
-	got.WaitFor(t, "an object of a kind that nobody named", func() bool { return len(got.About("Widget", c.namespace, "x")) > 0 })
-	kinds := map[string]int{}
-	for _, message := range got.Messages() {
-		kinds[message.Object.Kind]++
-	}
-	for _, kind := range []string{"Secret", "Lease", "Event"} {
-		if kinds[kind] > 0 {
-			t.Errorf("%d messages of kind %s", kinds[kind], kind)
-		}
-	}
-	for _, kind := range []string{"Namespace", "ClusterRole", "CustomResourceDefinition", "APIService", "ServiceAccount"} {
-		if kinds[kind] == 0 {
-			t.Errorf("no message of kind %s among %v", kind, kinds)
-		}
-	}
-}
-
 func TestRequests(t *testing.T) {
+	t.Parallel()
 	c, server, got := scene(t)
 	c.writeWatchList("{Resource: secrets.v1.}", "{Resource: services.v1.}")
 	for i := range 11 {
@@ -467,6 +305,7 @@ func TestRequests(t *testing.T) {
 // TestBrokerOutage kills the broker and the way to it under changes, again and again. The consumer is back before the agent each
 // time, as a plain subscriber must be to miss nothing; then it must end with exactly what is in the cluster.
 func TestBrokerOutage(t *testing.T) {
+	t.Parallel()
 	c, server, got := scene(t)
 	gate := natsserver.NewGate(t, server)
 	c.writeWatchList("{Resource: secrets.v1.}", "{Resource: services.v1.}")
@@ -558,30 +397,11 @@ func difference(cluster []unstructured.Unstructured, state []consumer.Object, ki
 	return nil
 }
 
-func TestForbiddenKindDoesNotHoldUpTheOthers(t *testing.T) {
-	c, server, got := scene(t)
-	c.writeWatchList("{Resource: secrets.v1.}", "{Resource: configmaps.v1.}", "{Resource: services.v1.}")
-	kubeconfig := limitedKubeconfig(c, `{apiGroups: [""], resources: [configmaps, namespaces], verbs: [get, list, watch]}`)
-	agent := startAgent(c, server.URL(), func(o *meshsync.Options) { o.Kubeconfig = kubeconfig })
-	agent.waitReady("")
-	c.create(secrets, "{apiVersion: v1, kind: Secret, metadata: {name: x}}")
-	c.create(configMaps, "{apiVersion: v1, kind: ConfigMap, metadata: {name: x}}")
-	got.WaitFor(t, "what is permitted", func() bool { return len(got.About("ConfigMap", c.namespace, "x")) > 0 })
-	if got := agent.metric(`meshery_meshsync_watched_kinds{state="refused"}`); got != "2" {
-		t.Errorf("%q kinds refused", got)
-	}
-	if got := agent.metric(`meshery_meshsync_watch_errors_total{reason="Forbidden",resource="secrets.v1."}`); got == "" || got == "0" {
-		t.Errorf("%q errors", got)
-	}
-	if n := len(got.About("Secret", c.namespace, "x")); n > 0 {
-		t.Errorf("%d messages about a Secret that may not be read", n)
-	}
-}
-
 func TestReadiness(t *testing.T) {
+	t.Parallel()
 	c, server, _ := scene(t)
 	server.Kill()
-	c.writeWatchListData(map[string]any{"whitelist": "nonsense"})
+	c.writeConfigMap(map[string]string{"whitelist": "nonsense"}, nil)
 	agent := startAgent(c, server.URL())
 	agent.waitReady("not connected to broker nats://" + server.Addr)
 	agent.waitReady("whitelist is not a JSON array")
@@ -601,6 +421,7 @@ func TestReadiness(t *testing.T) {
 }
 
 func TestLargeObjectsAreCountedAndDoNotHoldUpTheRest(t *testing.T) {
+	t.Parallel()
 	server := natsserver.Start(t, natsserver.Options{MaxPayload: 4096})
 	c, got := newCluster(t), consumer.Connect(t, server.URL())
 	c.writeWatchList("{Resource: configmaps.v1.}")
@@ -621,7 +442,8 @@ func TestLargeObjectsAreCountedAndDoNotHoldUpTheRest(t *testing.T) {
 	}
 }
 
-// TestNothingIsLeftAtTheEnd stops an agent right after a change: it must be published, and nothing may keep running.
+// TestNothingIsLeftAtTheEnd stops an agent right after a change: it must be published, and nothing may keep running. It is not parallel:
+// it counts goroutines.
 func TestNothingIsLeftAtTheEnd(t *testing.T) {
 	c, server, got := scene(t)
 	c.writeWatchList("{Resource: secrets.v1.}", "{Resource: configmaps.v1.}", "{Resource: pods.v1.}")
@@ -647,6 +469,7 @@ func TestNothingIsLeftAtTheEnd(t *testing.T) {
 
 // TestWhatWasSeenIsPublishedBeforeTheEnd stops an agent that still has some seconds' work to do.
 func TestWhatWasSeenIsPublishedBeforeTheEnd(t *testing.T) {
+	t.Parallel()
 	const burst, rest = 512, 20
 	c, server, got := scene(t)
 	c.writeWatchList("{Resource: secrets.v1.}")
@@ -668,6 +491,7 @@ func TestWhatWasSeenIsPublishedBeforeTheEnd(t *testing.T) {
 }
 
 func TestStopsAtOnceWithoutABroker(t *testing.T) {
+	t.Parallel()
 	c, server, _ := scene(t)
 	c.writeWatchList("{Resource: secrets.v1.}")
 	agent := startAgent(c, server.URL())
@@ -690,6 +514,7 @@ func TestStopsAtOnceWithoutABroker(t *testing.T) {
 
 // TestRefusedPublishIsOwed has a broker that takes nothing on the core subject until it is set up right.
 func TestRefusedPublishIsOwed(t *testing.T) {
+	t.Parallel()
 	const core = "meshery.meshsync.core"
 	server := natsserver.Start(t, natsserver.Options{DenyPublish: core})
 	c, got, gate := newCluster(t), consumer.Connect(t, server.URL()), natsserver.NewGate(t, server)
@@ -711,6 +536,7 @@ func TestRefusedPublishIsOwed(t *testing.T) {
 }
 
 func TestStopAfter(t *testing.T) {
+	t.Parallel()
 	c, server, _ := scene(t)
 	options := meshsync.DefaultOptions()
 	options.BrokerURL, options.Kubeconfig, options.HTTPAddr = server.URL(), controlPlane.Kubeconfig, freeAddr(t)
@@ -721,6 +547,7 @@ func TestStopAfter(t *testing.T) {
 }
 
 func TestPortInUseIsAnError(t *testing.T) {
+	t.Parallel()
 	_, server, _ := scene(t)
 	options := meshsync.DefaultOptions()
 	options.BrokerURL, options.Kubeconfig, options.HTTPAddr = server.URL(), controlPlane.Kubeconfig, server.Addr
@@ -730,6 +557,7 @@ func TestPortInUseIsAnError(t *testing.T) {
 }
 
 func TestFileOutput(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.create(secrets, "{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {a: canary}}")
 	c.create(services, "{apiVersion: v1, kind: Service, metadata: {name: x}, spec: {ports: [{port: 80}]}}")

@@ -8,6 +8,7 @@ import (
 	"meshery.io/operator/pkg/meshsync/bus"
 	"meshery.io/operator/pkg/meshsync/publish"
 	"meshery.io/operator/pkg/meshsync/request"
+	"meshery.io/operator/pkg/meshsync/status"
 	"meshery.io/operator/pkg/meshsync/watch"
 	"meshery.io/operator/pkg/telemetry"
 	"meshery.io/operator/test/metricsdoc"
@@ -28,6 +29,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	defer conn.Close()
 	publish.NewQueue(publish.Options{Metrics: registry, WorkqueueMetrics: telemetry.NewWorkqueueMetrics(registry, "meshery_meshsync")})
 	watch.New(watch.Options{Metrics: registry})
+	status.New(status.Options{Metrics: registry})
 	request.New(request.Options{Metrics: registry})
 	metricsdoc.Check(t, "../../docs/metrics.md", "meshery_meshsync_", registry)
 }

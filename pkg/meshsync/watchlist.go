@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 
-	"k8s.io/klog/v2"
 	"sigs.k8s.io/yaml"
 
 	"meshery.io/operator/pkg/apis/meshery"
@@ -14,21 +13,32 @@ import (
 	"meshery.io/operator/pkg/watchlist"
 )
 
-// watchList says where the watch-list comes from: a file, the ConfigMap of a MeshSync, or the default list.
-func (o *Options) watchList(ctx context.Context, c *cluster) (watch.Source, error) {
+// watchList says where the watch-list comes from: a file, the ConfigMap of a MeshSync, or the default list; less what the options
+// leave out.
+func (o *Options) watchList(c *cluster) (watch.Source, error) {
+	source := watch.Fixed(watchlist.Default())
 	switch {
 	case o.WatchListFile != "":
-		list, err := readWatchList(ctx, o.WatchListFile)
-		return watch.Fixed(list), err
+		list, err := readWatchList(o.WatchListFile)
+		if err != nil {
+			return nil, err
+		}
+		source = watch.Fixed(list)
 	case o.Name != "":
-		return watch.FromConfigMap(c.dynamic, o.Namespace, meshery.WatchListConfigMap(o.Name)), nil
-	default:
-		return watch.Fixed(watchlist.Default()), nil
+		source = watch.FromConfigMap(c.dynamic, o.Namespace, meshery.WatchListConfigMap(o.Name))
 	}
+	return func(ctx context.Context, deliver func(watch.Given)) {
+		source(ctx, func(given watch.Given) {
+			if given.List != nil {
+				given.List = new(given.List.Limit(o.OutputNamespaces, o.OutputResources))
+			}
+			deliver(given)
+		})
+	}, nil
 }
 
 // readWatchList reads a file with the keys of the ConfigMap's data. A value may be a JSON text, as it is there, or the list itself.
-func readWatchList(ctx context.Context, file string) (watchlist.List, error) {
+func readWatchList(file string) (watchlist.List, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return watchlist.List{}, fmt.Errorf("read watch-list: %w", err)
@@ -43,12 +53,9 @@ func readWatchList(ctx context.Context, file string) (watchlist.List, error) {
 			return watchlist.List{}, fmt.Errorf("watch-list %s: %s: %w", file, key, err)
 		}
 	}
-	list, problems, err := watchlist.Parse(data)
+	list, err := watchlist.Parse(data)
 	if err != nil {
 		return list, fmt.Errorf("watch-list %s: %w", file, err)
-	}
-	for _, problem := range problems {
-		klog.FromContext(ctx).Info("Part of the watch-list is left out", "file", file, "problem", problem.String())
 	}
 	return list, nil
 }

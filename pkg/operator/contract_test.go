@@ -1,6 +1,8 @@
 package operator
 
 import (
+	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -63,6 +65,16 @@ func TestTheSchemaRefusesWhatCannotWork(t *testing.T) {
 		"a URL of another kind":           {"meshsyncs", meshSync("m4", "{broker: {custom: {url: 'http://h:4222'}}}"), "spec.broker.custom.url"},
 		"a verbosity that shows Secrets":  {"meshsyncs", meshSync("m8", "{verbosity: 8}"), "spec.verbosity"},
 		"a negative verbosity":            {"meshsyncs", meshSync("m5", "{verbosity: -1}"), "spec.verbosity"},
+		"discovery with everything":       {"meshsyncs", meshSync("d1", "{discovery: {depth: inventory, maxTier: 1, onRemoval: Keep, namespaces: {include: [a, b-1], exclude: [c]}}}"), ""},
+		"an unknown depth":                {"meshsyncs", meshSync("d2", "{discovery: {depth: deep}}"), `spec.discovery.depth: Unsupported value: "deep": supported values: "inventory", "full"`},
+		"tier 0":                          {"meshsyncs", meshSync("d3", "{discovery: {maxTier: 0}}"), "spec.discovery.maxTier in body should be greater than or equal to 1"},
+		"tier 4":                          {"meshsyncs", meshSync("d4", "{discovery: {maxTier: 4}}"), "spec.discovery.maxTier in body should be less than or equal to 3"},
+		"an unknown onRemoval":            {"meshsyncs", meshSync("d5", "{discovery: {onRemoval: delete}}"), `spec.discovery.onRemoval: Unsupported value: "delete": supported values: "Delete", "Keep"`},
+		"what is no name of a namespace":  {"meshsyncs", meshSync("d6", "{discovery: {namespaces: {include: [A_b]}}}"), "spec.discovery.namespaces.include[0] in body should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'"},
+		"a namespace of 64 characters":    {"meshsyncs", meshSync("d7", "{discovery: {namespaces: {exclude: ["+strings.Repeat("a", 64)+"]}}}"), "spec.discovery.namespaces.exclude[0]: Too long: may not be more than 63 bytes"},
+		"a namespace twice":               {"meshsyncs", meshSync("d8", "{discovery: {namespaces: {include: [a, a]}}}"), `spec.discovery.namespaces.include[1]: Duplicate value: "a"`},
+		"33 namespaces":                   {"meshsyncs", meshSync("d9", "{discovery: {namespaces: {include: ["+strings.Join(names(33), ",")+"]}}}"), "spec.discovery.namespaces.include: Too many: 33: must have at most 32 items"},
+		"32 namespaces":                   {"meshsyncs", meshSync("d10", "{discovery: {namespaces: {include: ["+strings.Join(names(32), ",")+"]}}}"), ""},
 		"a watch-list with both keys, as Meshery Server sends it": {"meshsyncs", meshSync("m6", `{watch-list: {data: {whitelist: '[]', blacklist: ''}}}`), ""},
 		"a watch-list in the shape of a ConfigMap":                {"meshsyncs", meshSync("m7", `{watch-list: {apiVersion: v1, kind: ConfigMap, metadata: {name: x}, immutable: false, data: {whitelist: '[]'}}}`), ""},
 	} {
@@ -75,6 +87,39 @@ func TestTheSchemaRefusesWhatCannotWork(t *testing.T) {
 				t.Errorf("got %v, want an invalid %s", err, test.want)
 			}
 		})
+	}
+}
+
+func names(number int) []string {
+	var all []string
+	for i := range number {
+		all = append(all, fmt.Sprintf("n%d", i))
+	}
+	return all
+}
+
+// An absent discovery stays absent; one that says something says all of it.
+func TestDefaultsOfDiscovery(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	full := v1alpha1.MeshSyncDiscovery{Depth: v1alpha1.DepthFull, MaxTier: 3, OnRemoval: v1alpha1.OnRemovalDelete}
+	keep := full
+	keep.OnRemoval = v1alpha1.OnRemovalKeep
+	for name, test := range map[string]struct {
+		spec string
+		want v1alpha1.MeshSyncDiscovery
+	}{
+		"absent": {"{}", v1alpha1.MeshSyncDiscovery{}},
+		"empty":  {"{discovery: {}}", full},
+		"keep":   {"{discovery: {onRemoval: Keep}}", keep},
+	} {
+		if err := create(t, "v1alpha1", "meshsyncs", namespace, meshSync(name, test.spec)); err != nil {
+			t.Fatal(err)
+		}
+		live, err := server.admin.meshery.MesheryV1alpha1().MeshSyncs(namespace).Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil || !reflect.DeepEqual(live.Spec.Discovery, test.want) {
+			t.Errorf("%s: got %+v, %v", name, live.Spec.Discovery, err)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -209,7 +210,7 @@ func TestNoObjectHoldsTheToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects := append(brokerObjects(broker, secrets, &options), meshSyncObjects(newMeshSync(), target, true, &options)...)
+	objects := append(brokerObjects(broker, secrets, &options), meshSyncObjects(newMeshSync(), target, watchListData(newMeshSync()), &options)...)
 	text, err := json.Marshal(objects)
 	if err != nil {
 		t.Fatal(err)
@@ -259,11 +260,18 @@ func TestFirstMeshSyncHasTheDefaultWatchList(t *testing.T) {
 	if err := yaml.UnmarshalStrict([]byte(config.Data["meshsync.yaml"]), &meshSync); err != nil {
 		t.Fatal(err)
 	}
-	got, problems, err := watchlist.Parse(meshSync.Spec.WatchList.Data)
-	if err != nil || len(problems) > 0 {
-		t.Fatal(err, problems)
+	got, err := watchlist.Parse(watchListData(&meshSync))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if want := watchlist.Default(); !got.Equal(want) {
-		t.Errorf("got  %v\nwant %v", got.Entries(), want.Entries())
+	// Where all of them are served, the same is watched in the same way.
+	var served watchlist.Served
+	for _, entry := range watchlist.Default().Resolve(watchlist.Served{}).Missing {
+		version, _, _ := strings.Cut(strings.TrimPrefix(entry.Name, entry.Kind.Resource+"."), ".")
+		served.Kinds = append(served.Kinds, watchlist.Kind{Resource: entry.Kind.WithVersion(version), Watchable: true, Preferred: true})
+	}
+	want := watchlist.Default().Resolve(served)
+	if got := got.Resolve(served); len(want.Targets) != len(served.Kinds) || !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }

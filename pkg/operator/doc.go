@@ -35,8 +35,9 @@
 // # Rights of agents
 //
 // Each agent has a ClusterRole of its own with what its watch-list names, written as a ServiceAccount that holds the installer's
-// ceiling (meshsync_access.go, meshsync_cluster.go): the API server lets nobody grant more than he holds. Somebody else's account is
-// given nothing.
+// ceiling (meshsync_access.go, meshsync_cluster.go): the API server lets nobody grant more than he holds. It is written before the
+// agent is handed the list. A list that means what the API server serves is compared with that now and then (served_kinds.go).
+// Somebody else's account is given nothing.
 //
 // # Deletion
 //

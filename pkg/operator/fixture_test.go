@@ -3,9 +3,12 @@ package operator
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,6 +49,7 @@ func TestMain(m *testing.M) {
 }
 
 func runWithServer(m *testing.M) (int, error) {
+	lastPort.Store(rand.Int32N(portCount))
 	ctx := context.Background()
 	plane, err := controlplane.Start(ctx, controlplane.Options{Audit: true})
 	if err != nil {
@@ -208,6 +212,10 @@ func startOperator(t *testing.T, namespace string, mods ...func(*Options)) (stop
 // minute for new CRDs, and collects what their resources owned only then.
 const patience = 90 * time.Second
 
+// atOnce is less than it takes until the operator looks again by itself. What took longer, no event brought about. Mostly it is a small
+// part of a second; this machine may have other things to do.
+const atOnce = recheckForeign / 2
+
 // eventually waits until check has nothing to complain of.
 func eventually(t *testing.T, what string, check func(context.Context) error) {
 	t.Helper()
@@ -222,6 +230,27 @@ func eventually(t *testing.T, what string, check func(context.Context) error) {
 	if err != nil {
 		t.Fatalf("%s: %v", what, last)
 	}
+}
+
+const firstPort, portCount = 10_000, 10_000
+
+// lastPort is the last that freePort chose, less firstPort. It begins somewhere: another run of these tests may be under way.
+var lastPort atomic.Int32
+
+// freePort is a port of this machine that nobody serves on, and that stays so while its server is down: it is below those that the
+// kernel hands out by itself, and no other test gets it.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for range portCount {
+		port := firstPort + int(lastPort.Add(1))%portCount
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			_ = listener.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
 }
 
 func createBroker(t *testing.T, namespace string) *v1alpha1.Broker {

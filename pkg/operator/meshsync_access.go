@@ -36,15 +36,14 @@ func baseAccess() []*rbacac.PolicyRuleApplyConfiguration {
 	}
 }
 
-// meshSyncAccess grants what a MeshSync asks for as far as the ceiling goes. served is what the API server serves; only a list
-// without a whitelist depends on it.
-func meshSyncAccess(list watchlist.List, sessions v1alpha1.MeshSyncSessions, served []schema.GroupVersionResource, ceiling []rbacv1.PolicyRule) access {
+// meshSyncAccess grants the kinds and sessions that a MeshSync asks for, as far as the ceiling goes.
+func meshSyncAccess(kinds []wantedKind, sessions v1alpha1.MeshSyncSessions, ceiling []rbacv1.PolicyRule) access {
 	granted := access{rules: baseAccess()}
 	watched, gotten := map[string][]string{}, map[string][]string{} // by API group
-	for _, resource := range wantedKinds(list, served) {
-		kind := resource.GroupResource()
+	for _, wanted := range kinds {
+		kind := wanted.kind
 		if missing := missingVerbs(ceiling, kind, watchVerbs); len(missing) > 0 {
-			granted.refused = append(granted.refused, watchlist.Format(resource)+" ("+strings.Join(missing, ", ")+")")
+			granted.refused = append(granted.refused, wanted.name+" ("+strings.Join(missing, ", ")+")")
 			continue
 		}
 		if len(missingVerbs(ceiling, kind, []string{"get"})) == 0 {
@@ -82,19 +81,28 @@ func (a *access) addSession(ceiling []rbacv1.PolicyRule, resource string, verbs 
 	a.rules = append(a.rules, rbacac.PolicyRule().WithAPIGroups("").WithResources(resource).WithVerbs(verbs...))
 }
 
-// wantedKinds are the kinds that a list wants watched, whether they are served or not when it names them.
-func wantedKinds(list watchlist.List, served []schema.GroupVersionResource) []schema.GroupVersionResource {
-	var wanted []schema.GroupVersionResource
-	if list.Everything() {
-		for _, resource := range served {
-			if list.Events(resource) != 0 {
-				wanted = append(wanted, resource)
-			}
+// wantedKind is a kind to watch, and its name for a person.
+type wantedKind struct {
+	kind schema.GroupResource
+	name string
+}
+
+// wantedKinds are the kinds that a list means, and those that it names but that are not served yet: the agent is to watch them as soon
+// as they are. Each once: rights know no versions.
+func wantedKinds(resolution watchlist.Resolution) []wantedKind {
+	var wanted []wantedKind
+	known := map[schema.GroupResource]bool{{}: true} // the empty one is what nobody knows
+	add := func(kind schema.GroupResource, name string) {
+		if !known[kind] {
+			known[kind] = true
+			wanted = append(wanted, wantedKind{kind, name})
 		}
-		return wanted
 	}
-	for _, entry := range list.Entries() {
-		wanted = append(wanted, entry.Resource)
+	for _, target := range resolution.Targets {
+		add(target.Resource.GroupResource(), watchlist.Format(target.Resource))
+	}
+	for _, missing := range resolution.Missing {
+		add(missing.Kind, missing.Name)
 	}
 	return wanted
 }

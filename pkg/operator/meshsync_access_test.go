@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -17,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	rbacac "k8s.io/client-go/applyconfigurations/rbac/v1"
-	"k8s.io/client-go/discovery"
 
 	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
@@ -31,19 +29,30 @@ func readRule(groups, resources []string, verbs ...string) rbacv1.PolicyRule {
 	return rbacv1.PolicyRule{APIGroups: groups, Resources: resources, Verbs: verbs}
 }
 
-func TestMeshSyncAccess(t *testing.T) {
-	served := []schema.GroupVersionResource{
-		{Version: "v1", Resource: "pods"}, {Version: "v1", Resource: "secrets"}, {Version: "v1", Resource: "events"},
-		{Group: "apps", Version: "v1", Resource: "deployments"},
-		{Group: "example.com", Version: "v1", Resource: "things"}, {Group: "example.com", Version: "v2", Resource: "things"},
+// listed is what discovery says of kinds that can be listed and watched, each as "plural,singular,Kind,short name".
+func listed(groupVersion string, kinds ...string) *metav1.APIResourceList {
+	list := &metav1.APIResourceList{GroupVersion: groupVersion}
+	for _, kind := range kinds {
+		names := append(strings.Split(kind, ","), "", "", "")
+		list.APIResources = append(list.APIResources, metav1.APIResource{
+			Name: names[0], SingularName: names[1], Kind: names[2], ShortNames: names[3:4], Namespaced: true, Verbs: metav1.Verbs{"get", "list", "watch"},
+		})
 	}
+	return list
+}
+
+func TestMeshSyncAccess(t *testing.T) {
+	served := watchlist.NewServed(nil, []*metav1.APIResourceList{
+		listed("v1", "pods,pod,Pod,po", "secrets,secret,Secret", "events"), listed("apps/v1", "deployments,deployment,Deployment,deploy"),
+		listed("example.com/v1", "things"), listed("example.com/v2", "things", "others"),
+	}, nil)
 	everything := []rbacv1.PolicyRule{readRule([]string{"*"}, []string{"*"})}
 	for name, test := range map[string]struct {
-		whitelist, blacklist string
-		sessions             v1alpha1.MeshSyncSessions
-		ceiling              []rbacv1.PolicyRule
-		want                 []string // group/resource,…:verbs, without the base
-		refused              []string
+		whitelist, blacklist, discovery string
+		sessions                        v1alpha1.MeshSyncSessions
+		ceiling                         []rbacv1.PolicyRule
+		want                            []string // group/resource,…:verbs, without the base
+		refused                         []string
 	}{
 		"what the whitelist names": {
 			whitelist: `["pods.v1.","deployments.v1.apps","services.v1."]`, ceiling: everything,
@@ -55,9 +64,43 @@ func TestMeshSyncAccess(t *testing.T) {
 		"less what the blacklist removes": {
 			whitelist: `["pods.v1.","secrets.v1."]`, blacklist: `["secrets.v1."]`, ceiling: everything, want: []string{"/pods:get,list,watch"},
 		},
+		"less what the blacklist removes in other words": {
+			whitelist: `["pods.v1.","secrets.v1."]`, blacklist: `["Secret"]`, ceiling: everything, want: []string{"/pods:get,list,watch"},
+		},
+		"other names of kinds": {
+			whitelist: `["po","Secret","deploy.apps"]`, ceiling: everything,
+			want: []string{"/pods,secrets:get,list,watch", "apps/deployments:get,list,watch"},
+		},
+		"names in the form of a plural": {
+			whitelist: `["pod.v1.","po.v1.","deployment.v1.apps"]`, ceiling: everything,
+			want: []string{"/pods:get,list,watch", "apps/deployments:get,list,watch"},
+		},
+		"not what the last tier leaves out": {
+			whitelist: `["pods.v1.","secrets.v1.","things.v1.example.com"]`, discovery: `{"maxTier":2}`, ceiling: everything,
+			want: []string{"/pods:get,list,watch"},
+		},
+		"not what has no namespace left": {
+			whitelist: `["pods.v1.",{"Resource":"secrets.v1.","namespaces":["a"]}]`, discovery: `{"namespaces":{"exclude":["a"]}}`, ceiling: everything,
+			want: []string{"/pods:get,list,watch"},
+		},
+		"every kind of a group": {
+			whitelist: `["*.example.com"]`, ceiling: everything, want: []string{"example.com/others,things:get,list,watch"},
+		},
+		"a name that means nothing, beside kinds that are known by themselves": {
+			whitelist: `["later","laters.v1.example.com","po"]`, ceiling: everything, want: []string{"/pods:get,list,watch", "example.com/laters:get,list,watch"},
+		},
+		"a wildcard under a narrow ceiling": {
+			whitelist: `["*.example.com"]`, ceiling: []rbacv1.PolicyRule{readRule([]string{"example.com"}, []string{"others"})},
+			want: []string{"example.com/others:get,list,watch"}, refused: []string{"things.v2.example.com (list, watch)"},
+		},
+		"a kind twice": {
+			whitelist: `["pods.v1.","pods.v1.",{"Resource":"secrets.v1.","Events":["ADDED"]},{"Resource":"secrets.v1.","Events":["DELETED"]}]`,
+			ceiling:   []rbacv1.PolicyRule{readRule([]string{""}, []string{"pods"})},
+			want:      []string{"/pods:get,list,watch"}, refused: []string{"secrets.v1. (list, watch)"},
+		},
 		"everything but the blacklist": {
 			blacklist: `["secrets.v1."]`, ceiling: everything,
-			want: []string{"/pods:get,list,watch", "apps/deployments:get,list,watch", "example.com/things:get,list,watch"},
+			want: []string{"/pods:get,list,watch", "apps/deployments:get,list,watch", "example.com/others,things:get,list,watch"},
 		},
 		"no more than the ceiling": {
 			whitelist: `["pods.v1.","secrets.v1."]`, ceiling: []rbacv1.PolicyRule{readRule([]string{""}, []string{"pods"})},
@@ -98,11 +141,13 @@ func TestMeshSyncAccess(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			list, problems, err := watchlist.Parse(map[string]string{meshery.WhitelistKey: test.whitelist, meshery.BlacklistKey: test.blacklist})
-			if err != nil || len(problems) > 0 {
-				t.Fatal(err, problems)
+			list, err := watchlist.Parse(map[string]string{
+				meshery.WhitelistKey: test.whitelist, meshery.BlacklistKey: test.blacklist, meshery.DiscoveryKey: test.discovery,
+			})
+			if err != nil {
+				t.Fatal(err)
 			}
-			granted := meshSyncAccess(list, test.sessions, served, test.ceiling)
+			granted := meshSyncAccess(wantedKinds(list.Resolve(served)), test.sessions, test.ceiling)
 			var rules []string
 			for _, rule := range granted.rules[len(baseAccess()):] {
 				rules = append(rules, strings.Join(rule.APIGroups, ",")+"/"+strings.Join(rule.Resources, ",")+":"+strings.Join(rule.Verbs, ","))
@@ -129,20 +174,16 @@ func may(ctx context.Context, namespace, verb, group, resource string) (bool, er
 	return review.Status.Allowed, nil
 }
 
-// wantAccess waits until the agent may watch exactly these of the asked kinds.
+// wantAccess waits until the agent may watch exactly these of the asked kinds, each as <plural>.<group>.
 func wantAccess(t *testing.T, namespace string, want map[string]bool) {
 	t.Helper()
 	eventually(t, "the agent's permissions", func(ctx context.Context) error {
 		for resource, wanted := range want {
-			group := ""
-			if resource == "deployments" {
-				group = "apps"
-			}
-			verb := "watch"
+			kind, verb := schema.ParseGroupResource(resource), "watch"
 			if strings.Contains(resource, "/") {
 				verb = "get"
 			}
-			if got, err := may(ctx, namespace, verb, group, resource); err != nil || got != wanted {
+			if got, err := may(ctx, namespace, verb, kind.Group, kind.Resource); err != nil || got != wanted {
 				return fmt.Errorf("%s %s: %v (%w), want %v", verb, resource, got, errors.Join(err), wanted)
 			}
 		}
@@ -162,15 +203,15 @@ func patchMeshSync(t *testing.T, namespace, patch string) {
 func TestAnAgentMayReadWhatItsWatchListNames(t *testing.T) {
 	t.Parallel()
 	namespace := startInstallation(t)
-	wantAccess(t, namespace, map[string]bool{"pods": true, "secrets": true, "deployments": true, "serviceaccounts": false, "pods/log": false})
+	wantAccess(t, namespace, map[string]bool{"pods": true, "secrets": true, "deployments.apps": true, "serviceaccounts": false, "pods/log": false})
 	patchMeshSync(t, namespace, `{"spec":{"watch-list":{"data":{"whitelist":"[\"pods.v1.\"]"}}}}`)
-	wantAccess(t, namespace, map[string]bool{"pods": true, "secrets": false, "deployments": false})
+	wantAccess(t, namespace, map[string]bool{"pods": true, "secrets": false, "deployments.apps": false})
 	// A list that cannot be read changes nothing; then everything but one kind.
 	patchMeshSync(t, namespace, `{"spec":{"watch-list":{"data":{"whitelist":"pods"}}}}`)
 	wantReady(t, meshSyncConditions(namespace), metav1.ConditionFalse, v1alpha1.ReasonWatchListInvalid)
-	wantAccess(t, namespace, map[string]bool{"pods": true, "secrets": false, "deployments": false})
+	wantAccess(t, namespace, map[string]bool{"pods": true, "secrets": false, "deployments.apps": false})
 	patchMeshSync(t, namespace, `{"spec":{"watch-list":{"data":{"whitelist":"","blacklist":"[\"secrets.v1.\"]"}}}}`)
-	wantAccess(t, namespace, map[string]bool{"pods": true, "secrets": false, "deployments": true, "serviceaccounts": true, "events": false})
+	wantAccess(t, namespace, map[string]bool{"pods": true, "secrets": false, "deployments.apps": true, "serviceaccounts": true, "events": false})
 }
 
 // Whoever may edit a MeshSync gets no more by it than the ceiling, which is followed when it changes.
@@ -266,52 +307,4 @@ func TestNobodyElsesAccountGetsRightsOrAnAgent(t *testing.T) {
 			t.Errorf("somebody else's account may %s", r)
 		}
 	}
-}
-
-func TestServedKinds(t *testing.T) {
-	now := time.Now()
-	api := &fakeDiscovery{lists: []*metav1.APIResourceList{
-		{GroupVersion: "v1", APIResources: []metav1.APIResource{
-			{Name: "pods", Verbs: metav1.Verbs{"get", "list", "watch"}}, {Name: "pods/log", Verbs: metav1.Verbs{"get"}},
-			{Name: "bindings", Verbs: metav1.Verbs{"create"}},
-		}},
-		{GroupVersion: "metrics.k8s.io/v1beta1", APIResources: []metav1.APIResource{{Name: "nodes", Verbs: metav1.Verbs{"list", "watch"}}}},
-	}}
-	served := &servedKinds{client: api, now: func() time.Time { return now }}
-	want := func(why string, asked int, names ...string) {
-		t.Helper()
-		kinds, err := served.get(t.Context())
-		var got []string
-		for _, kind := range kinds {
-			got = append(got, watchlist.Format(kind))
-		}
-		if err != nil || !slices.Equal(got, names) || api.asked != asked {
-			t.Errorf("%s: %q after %d questions, %v; want %q after %d", why, got, api.asked, err, names, asked)
-		}
-	}
-	want("at first", 1, "pods.v1.", "nodes.v1beta1.metrics.k8s.io")
-	want("soon after", 1, "pods.v1.", "nodes.v1beta1.metrics.k8s.io")
-	now = now.Add(servedKindsAge)
-	api.lists, api.err = api.lists[:1], &discovery.ErrGroupDiscoveryFailed{Groups: map[schema.GroupVersion]error{
-		{Group: "metrics.k8s.io", Version: "v1beta1"}: errors.New("its server is down"),
-	}}
-	want("while a group does not answer", 2, "pods.v1.", "nodes.v1beta1.metrics.k8s.io")
-	now, api.err = now.Add(servedKindsAge), nil
-	want("when the group is gone", 3, "pods.v1.")
-	now, api.err = now.Add(servedKindsAge), errors.New("connection refused")
-	if _, err := served.get(t.Context()); err == nil {
-		t.Error("no error while the API server is away")
-	}
-}
-
-type fakeDiscovery struct {
-	discovery.ServerResourcesInterfaceWithContext
-	lists []*metav1.APIResourceList
-	err   error
-	asked int
-}
-
-func (f *fakeDiscovery) ServerGroupsAndResourcesWithContext(context.Context) ([]*metav1.APIGroup, []*metav1.APIResourceList, error) {
-	f.asked++
-	return nil, f.lists, f.err
 }

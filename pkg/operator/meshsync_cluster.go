@@ -10,7 +10,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	metaac "k8s.io/client-go/applyconfigurations/meta/v1"
 	rbacac "k8s.io/client-go/applyconfigurations/rbac/v1"
 	"k8s.io/client-go/tools/cache"
@@ -98,40 +97,26 @@ func (c *meshSyncController) grant(ctx context.Context, meshSync *v1alpha1.MeshS
 	return err
 }
 
-// access says what the agent may read. A list without a whitelist is everything that the API server serves now, so it is looked at
-// again.
+// access says what the agent may read.
 func (c *meshSyncController) access(ctx context.Context, meshSync *v1alpha1.MeshSync, view *meshSyncView) (access, error) {
-	list := c.listInForce(meshSync)
-	var served []schema.GroupVersionResource
-	if list.Everything() {
-		view.recheck = servedKindsAge
-		var err error
-		if served, err = c.served.get(ctx); err != nil {
-			return access{}, err
-		}
+	resolution, err := c.resolve(ctx, meshSync, view)
+	if err != nil {
+		return access{}, err
 	}
 	ceiling, exists := c.caches.ceiling()
-	granted := meshSyncAccess(list, meshSync.Spec.Sessions, served, ceiling)
+	granted := meshSyncAccess(wantedKinds(resolution), meshSync.Spec.Sessions, ceiling)
 	granted.noCeiling = !exists
 	return granted, nil
 }
 
-// listInForce is the watch-list that the agent follows: the last good one while that of the spec cannot be read.
-func (c *meshSyncController) listInForce(meshSync *v1alpha1.MeshSync) watchlist.List {
-	_, data := watchListOf(meshSync)
-	list, _, err := watchlist.Parse(data)
-	if err == nil {
-		return list
+// resolve says which kinds the list in force means.
+func (c *meshSyncController) resolve(ctx context.Context, meshSync *v1alpha1.MeshSync, view *meshSyncView) (resolution watchlist.Resolution, err error) {
+	list, err := watchlist.Parse(view.watchList)
+	if err != nil || view.watchList == nil { // somebody has put into the ConfigMap what cannot be read, or there is none
+		return watchlist.Resolution{}, nil
 	}
-	present, err := c.caches.in(meshSync.Namespace).configMaps.ConfigMaps(meshSync.Namespace).Get(meshery.WatchListConfigMap(meshSync.Name))
-	if err != nil || !controlledBy(meshSync)(present) {
-		return watchlist.List{}
-	}
-	list, _, err = watchlist.Parse(present.Data)
-	if err != nil {
-		return watchlist.List{}
-	}
-	return list
+	resolution, view.recheck, err = c.served.resolve(ctx, list, c.newlyEdited(meshSync))
+	return resolution, err
 }
 
 // revoke removes the rights of an agent, which no owner reference takes away with its MeshSync.

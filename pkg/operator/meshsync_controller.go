@@ -46,12 +46,11 @@ func (c *meshSyncController) sync(ctx context.Context, key cache.ObjectName) (ti
 	}
 
 	broker, brokerErr := c.target(ctx, meshSync)
-	listErr := checkWatchList(meshSync)
-	view, applyErr := c.write(ctx, meshSync, broker, listErr == nil)
+	view, applyErr := c.write(ctx, meshSync, broker)
 	if apierrors.IsConflict(applyErr) {
 		return 0, applyErr // the cache is behind: nothing to tell
 	}
-	err = errors.Join(brokerErr, listErr, applyErr)
+	err = errors.Join(brokerErr, checkWatchList(meshSync), applyErr)
 	if err := c.writeStatus(ctx, meshSync, meshSyncStatus(meshSync, broker, view, err, c.options)); err != nil {
 		return 0, err
 	}
@@ -61,7 +60,7 @@ func (c *meshSyncController) sync(ctx context.Context, key cache.ObjectName) (ti
 
 // write brings the MeshSync's objects into the wanted state and returns what there is of them. Without an account that is known to
 // be ours nothing else is written: an agent would run under it, and have its rights.
-func (c *meshSyncController) write(ctx context.Context, meshSync *v1alpha1.MeshSync, broker target, watchListOK bool) (*meshSyncView, error) {
+func (c *meshSyncController) write(ctx context.Context, meshSync *v1alpha1.MeshSync, broker target) (*meshSyncView, error) {
 	caches := c.caches.in(meshSync.Namespace)
 	view := &meshSyncView{pods: caches.podsOf(meshSync.Namespace, meshSyncSelector(meshSync))}
 	defer func() { // one that was not touched goes on as it is
@@ -77,12 +76,15 @@ func (c *meshSyncController) write(ctx context.Context, meshSync *v1alpha1.MeshS
 		}
 		return view, err
 	}
-	grantErr := c.grant(ctx, meshSync, view)
+	if view.watchList, err = c.dataInForce(ctx, meshSync); err != nil {
+		return view, err
+	}
+	grantErr := c.grant(ctx, meshSync, view) // before the agent hears of a new list: what it names it may then read
 	var replaceErr, copyErr error
 	if broker.url != "" {
 		replaceErr = c.removeOtherDeployment(ctx, meshSync)
 	}
-	live, err := c.apply(ctx, meshSync.Namespace, controlledBy(meshSync), meshSyncObjects(meshSync, broker, watchListOK, c.options))
+	live, err := c.apply(ctx, meshSync.Namespace, controlledBy(meshSync), meshSyncObjects(meshSync, broker, view.watchList, c.options))
 	if broker.url != "" && err == nil {
 		copyErr = c.removeCopy(ctx, meshSync)
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -135,14 +134,7 @@ func serve(t *testing.T, namespace, operatorNamespace string) {
 // measured makes an operator serve its metrics, and reads a series of them.
 func measured(t *testing.T) (mod func(*Options), read func(ctx context.Context, series string) (float64, error)) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	addr := freeAddr(t)
 	return func(o *Options) { o.MetricsAddr = addr }, func(ctx context.Context, series string) (float64, error) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", nil)
 		if err != nil {

@@ -39,12 +39,12 @@ func meshSyncAccount(meshSync *v1alpha1.MeshSync) []any {
 	return []any{meshSyncServiceAccount(meshSync), meshSyncRole(meshSync), meshSyncRoleBinding(meshSync)}
 }
 
-// meshSyncObjects are the other namespaced objects that make up a MeshSync, in the order in which they are best created. A
-// watch-list that cannot be read does not replace the one that is there, and an agent without a known broker stays as it is.
-func meshSyncObjects(meshSync *v1alpha1.MeshSync, broker target, watchListOK bool, options *Options) []any {
+// meshSyncObjects are the other namespaced objects that make up a MeshSync, in the order in which they are best created. Without a
+// watch-list that can be read none is handed out, and an agent without a known broker stays as it is.
+func meshSyncObjects(meshSync *v1alpha1.MeshSync, broker target, watchList map[string]string, options *Options) []any {
 	var objects []any
-	if watchListOK {
-		objects = append(objects, meshSyncWatchList(meshSync))
+	if watchList != nil {
+		objects = append(objects, meshSyncWatchList(meshSync, watchList))
 	}
 	if broker.url != "" {
 		objects = append(objects, meshSyncDeployment(meshSync, broker, options))
@@ -91,14 +91,18 @@ func meshSyncSubject(meshSync *v1alpha1.MeshSync) *rbacac.SubjectApplyConfigurat
 		WithNamespace(meshSync.Namespace)
 }
 
-// meshSyncWatchList hands the watch-list to the agent, which follows this object while it runs. Both keys are always there,
-// empty for unset, so that nobody else's stay beside them; no other is, because the API server refuses some.
-func meshSyncWatchList(meshSync *v1alpha1.MeshSync) *coreac.ConfigMapApplyConfiguration {
-	_, data := watchListOf(meshSync)
+// meshSyncWatchList hands the list in force to the agent, which follows this object while it runs, and says of which generation of the
+// MeshSync it is and what is wrong with that one's. All keys are always there, empty for unset, so that nobody else's stay beside them.
+func meshSyncWatchList(meshSync *v1alpha1.MeshSync, data map[string]string) *coreac.ConfigMapApplyConfiguration {
+	annotations := map[string]string{meshery.AnnotationGeneration: generationText(meshSync)}
+	if fault := watchListFault(meshSync); fault != "" {
+		annotations[meshery.AnnotationWatchListError] = shorten(fault, mostMessage)
+	}
 	return coreac.ConfigMap(meshery.WatchListConfigMap(meshSync.Name), meshSync.Namespace).
 		WithLabels(meshSyncLabels(meshSync)).
+		WithAnnotations(annotations).
 		WithOwnerReferences(ownerReference(meshSync, meshSyncKind)).
-		WithData(map[string]string{meshery.WhitelistKey: data[meshery.WhitelistKey], meshery.BlacklistKey: data[meshery.BlacklistKey]})
+		WithData(data)
 }
 
 // meshSyncDeployment leaves alone what Meshery Server applies with its own field manager: args, some environment variables

@@ -7,16 +7,32 @@ import (
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 )
 
-// The API server refuses a ConfigMap with a key such as "white list", and with it the keys that are right.
-func TestTheWatchListHasItsTwoKeysOnly(t *testing.T) {
-	for _, test := range []struct{ data, want map[string]string }{
-		{nil, map[string]string{"whitelist": "", "blacklist": ""}},
-		{map[string]string{"white list": "[]", "Whitelist": "[]", "blacklist": "[1]"}, map[string]string{"whitelist": "", "blacklist": "[1]"}},
-		{map[string]string{"whitelist": "[2]", "blacklist": ""}, map[string]string{"whitelist": "[2]", "blacklist": ""}},
+// The API server refuses a ConfigMap with a key such as "white list", and with it the keys that are right. The third key is
+// spec.discovery and nothing else.
+func TestTheWatchListHasItsThreeKeysOnly(t *testing.T) {
+	inventory := v1alpha1.MeshSyncDiscovery{Depth: v1alpha1.DepthInventory, Namespaces: v1alpha1.NamespaceSelection{Exclude: []string{"kube-system"}}}
+	for _, test := range []struct {
+		data      map[string]string
+		discovery v1alpha1.MeshSyncDiscovery
+		want      map[string]string
+	}{
+		{nil, v1alpha1.MeshSyncDiscovery{}, map[string]string{"whitelist": "", "blacklist": "", "discovery": ""}},
+		{
+			map[string]string{"white list": "[]", "Whitelist": "[]", "blacklist": `["pods.v1."]`}, v1alpha1.MeshSyncDiscovery{MaxTier: 2},
+			map[string]string{"whitelist": "", "blacklist": `["pods.v1."]`, "discovery": `{"namespaces":{},"maxTier":2}`},
+		},
+		{
+			map[string]string{"whitelist": "[2]", "blacklist": "", "discovery": `{"maxTier":1}`}, inventory,
+			map[string]string{"whitelist": "[2]", "blacklist": "", "discovery": `{"namespaces":{"exclude":["kube-system"]},"depth":"inventory"}`},
+		},
+		{map[string]string{"discovery": "nonsense"}, v1alpha1.MeshSyncDiscovery{}, map[string]string{"whitelist": "", "blacklist": "", "discovery": ""}},
 	} {
-		meshSync := newMeshSync(func(m *v1alpha1.MeshSync) { m.Spec.WatchList.Data = test.data })
-		if got := meshSyncWatchList(meshSync).Data; !maps.Equal(got, test.want) {
+		meshSync := newMeshSync(func(m *v1alpha1.MeshSync) { m.Spec.WatchList.Data, m.Spec.Discovery = test.data, test.discovery })
+		if got := watchListData(meshSync); !maps.Equal(got, test.want) {
 			t.Errorf("%v: got %v", test.data, got)
+		}
+		if err := checkWatchList(meshSync); err != nil {
+			t.Errorf("%v: %v", test.data, err)
 		}
 	}
 }

@@ -118,24 +118,31 @@ func TestAnAccountThatIsRefusedGetsNoRights(t *testing.T) {
 // Hundreds of findings fit into a status and an Event.
 func TestLongMessagesAreCut(t *testing.T) {
 	t.Parallel()
-	namespace := startInstallation(t)
-	entries := strings.TrimSuffix(strings.Repeat(`\"¡nonsense that cannot be a kind!\",`, 1000), ",")
-	patchMeshSync(t, namespace, `{"spec":{"watch-list":{"data":{"whitelist":"[`+entries+`]"}}}}`)
-	eventually(t, "Warning is written", func(ctx context.Context) error {
+	ceiling := newCeiling(t, readRule([]string{""}, []string{"pods"}))
+	namespace := newNamespaceUnder(t, ceiling.Name)
+	createBroker(t, namespace)
+	createMeshSync(t, namespace)
+	var kinds []string
+	for i := range 1000 {
+		kinds = append(kinds, fmt.Sprintf(`\"kind%ds.v1.example.com\"`, i))
+	}
+	patchMeshSync(t, namespace, `{"spec":{"watch-list":{"data":{"whitelist":"[`+strings.Join(kinds, ",")+`]"}}}}`)
+	startOperator(t, namespace, func(o *Options) { o.MeshSyncClusterRole = ceiling.Name })
+	eventually(t, "what is refused is written", func(ctx context.Context) error {
 		conditions, err := meshSyncConditions(namespace)(ctx)
 		if err != nil {
 			return err
 		}
-		got := meta.FindStatusCondition(conditions, v1alpha1.ConditionWarning)
-		if got == nil || got.Status != metav1.ConditionTrue || len(got.Message) > mostMessage || !utf8.ValidString(got.Message) {
+		got := meta.FindStatusCondition(conditions, v1alpha1.ConditionForbidden)
+		if got == nil || got.Status != metav1.ConditionTrue || len(got.Message) > mostMessage || len(got.Message) < mostMessage-10 || !utf8.ValidString(got.Message) {
 			return fmt.Errorf("got %+v", got)
 		}
 		return nil
 	})
 	eventually(t, "an Event is written", func(ctx context.Context) error {
-		events, err := server.admin.kube.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "reason=" + v1alpha1.ReasonWatchListEntries})
+		events, err := server.admin.kube.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "reason=" + v1alpha1.ReasonCeiling})
 		if err == nil && len(events.Items) == 0 {
-			err = fmt.Errorf("none of %s", v1alpha1.ReasonWatchListEntries)
+			err = fmt.Errorf("none of %s", v1alpha1.ReasonCeiling)
 		}
 		return err
 	})

@@ -15,8 +15,9 @@ import (
 type meshSyncView struct {
 	deployment *appsv1.Deployment
 	pods       []*corev1.Pod
-	granted    *access       // nil: it could not be granted, or not be said what
-	recheck    time.Duration // when to look again at what is to be granted
+	watchList  map[string]string // that the agent is to follow; nil: there is none
+	granted    *access           // nil: it could not be granted, or not be said what
+	recheck    time.Duration     // when to look again at what is to be granted
 }
 
 // meshSyncStatus says where the agent publishes to and whether it does. err is what kept anything from being as wanted.

@@ -88,7 +88,14 @@ func TestWhereTheWatchListStands(t *testing.T) {
 		"an empty array is nothing":          {list: list("[]", ""), older: list(pods, ""), field: "spec.informer_config", want: list(pods, ""), reasons: "DeprecatedField"},
 		"an older name that says nothing":    {list: list("", ""), older: map[string]string{}, field: "spec.watch-list", want: list("", ""), reasons: "DeprecatedField"},
 		"what cannot be read says something": {list: list("[", ""), older: list(pods, ""), field: "spec.watch-list", want: list("[", ""), reasons: "DeprecatedField"},
-		"a bad entry of the older name":      {older: list(`["pods"]`, ""), field: "spec.informer_config", want: list(`["pods"]`, ""), reasons: "WatchListEntries DeprecatedField"},
+		"a key that nobody reads": {
+			list: map[string]string{"whitelist": pods, "White list": pods, "discovery": "{}"}, field: "spec.watch-list",
+			want: map[string]string{"whitelist": pods, "White list": pods, "discovery": "{}"}, reasons: "WatchListKeys",
+		},
+		"a key of the older name that nobody reads": {
+			older: map[string]string{"whitelist": pods, "Blacklist": secrets}, field: "spec.informer_config",
+			want: map[string]string{"whitelist": pods, "Blacklist": secrets}, reasons: "WatchListKeys DeprecatedField",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			meshSync := newMeshSync(func(m *v1alpha1.MeshSync) {
@@ -104,8 +111,10 @@ func TestWhereTheWatchListStands(t *testing.T) {
 			var reasons []string
 			for _, warning := range watchListWarnings(meshSync) {
 				reasons = append(reasons, warning.reason)
-				if warning.reason == v1alpha1.ReasonWatchListEntries && !strings.Contains(warning.message, field+" has entries that are skipped: whitelist entry 1 (\"pods\")") {
-					t.Errorf("message %q does not name field and entry", warning.message)
+				_, ofDiscovery := data["discovery"]
+				if warning.reason == v1alpha1.ReasonWatchListKeys && (!strings.HasPrefix(warning.message, field+".data has keys that are not read: ") ||
+					strings.Contains(warning.message, "spec.discovery") != ofDiscovery) {
+					t.Errorf("message %q does not name field and key", warning.message)
 				}
 			}
 			if strings.Join(reasons, " ") != test.reasons {
@@ -183,9 +192,9 @@ func TestWatchListEditsChangeOnlyTheConfigMap(t *testing.T) {
 
 	edit(`{"watch-list":{"data":{"whitelist":"[\"pods.v1.\"]","blacklist":""}}}`)
 	wantList(`["pods.v1."]`)
-	edit(`{"watch-list":{"data":{"whitelist":"[\"pods.v1.\",{\"Resource\":\"nodes\"}]"}}}`)
+	edit(`{"watch-list":{"data":{"whitelist":"[\"pods.v1.\",{\"Resource\":\"nodes\"}]","Blacklist":"[\"pods.v1.\"]"}}}`)
 	wantList(`["pods.v1.",{"Resource":"nodes"}]`)
-	wantWarning(v1alpha1.ReasonWatchListEntries, `whitelist entry 2 ({"Resource":"nodes"})`)
+	wantWarning(v1alpha1.ReasonWatchListKeys, "Blacklist")
 	edit(`{"watch-list":{"data":{"whitelist":"[\"pods.v1.\""}}}`)
 	wantInvalid("spec.watch-list: whitelist is not a JSON array")
 	wantList(`["pods.v1.",{"Resource":"nodes"}]`)
@@ -280,6 +289,7 @@ func TestMeshSyncsDoNotDisturbEachOther(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t)
 	brokerOf := map[string]string{"m1": "b1", "m2": "b2", "m3": "b1"}
+	listOf := map[string]string{"m1": `["pods.v1."]`, "m2": `["nodes.v1."]`, "m3": `["secrets.v1."]`}
 	for _, name := range []string{"b1", "b2"} {
 		if _, err := server.admin.meshery.MesheryV1alpha1().Brokers(namespace).Create(t.Context(), &v1alpha1.Broker{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
@@ -288,7 +298,7 @@ func TestMeshSyncsDoNotDisturbEachOther(t *testing.T) {
 	for name, broker := range brokerOf {
 		newNamedMeshSync(t, namespace, name, v1alpha1.MeshSyncSpec{
 			Broker:    v1alpha1.MeshSyncBroker{Native: v1alpha1.NativeBroker{Name: broker}},
-			WatchList: v1alpha1.WatchList{Data: map[string]string{"whitelist": `["` + name + `s.v1."]`}},
+			WatchList: v1alpha1.WatchList{Data: map[string]string{"whitelist": listOf[name]}},
 		})
 	}
 	stop := startOperator(t, namespace)
@@ -299,7 +309,7 @@ func TestMeshSyncsDoNotDisturbEachOther(t *testing.T) {
 		})
 		wantMeshSync(t, namespace, name, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
 		config, err := server.admin.kube.CoreV1().ConfigMaps(namespace).Get(t.Context(), name+"-watch-list", metav1.GetOptions{})
-		if err != nil || config.Data["whitelist"] != `["`+name+`s.v1."]` {
+		if err != nil || config.Data["whitelist"] != listOf[name] {
 			t.Errorf("%s has the list %v, %v", name, config.Data, err)
 		}
 	}

@@ -1,8 +1,19 @@
 package operator
 
 import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 	"meshery.io/operator/pkg/watchlist"
 )
@@ -17,25 +28,94 @@ func watchListOf(meshSync *v1alpha1.MeshSync) (field string, data map[string]str
 	return "spec.watch-list", data
 }
 
+// watchListKeys are the keys of the ConfigMap.
+var watchListKeys = []string{meshery.WhitelistKey, meshery.BlacklistKey, meshery.DiscoveryKey}
+
+// watchListData is what the spec says, in the form that the ConfigMap has it in. Of the watch-list's data it takes the two keys that
+// a user is to write: the third is the operator's, and the API server would refuse some others.
+func watchListData(meshSync *v1alpha1.MeshSync) map[string]string {
+	_, data := watchListOf(meshSync)
+	return map[string]string{
+		meshery.WhitelistKey: data[meshery.WhitelistKey],
+		meshery.BlacklistKey: data[meshery.BlacklistKey],
+		meshery.DiscoveryKey: discoveryText(meshSync.Spec.Discovery),
+	}
+}
+
+// discoveryText is empty where spec.discovery says nothing.
+func discoveryText(discovery v1alpha1.MeshSyncDiscovery) string {
+	if equality.Semantic.DeepEqual(discovery, v1alpha1.MeshSyncDiscovery{}) {
+		return ""
+	}
+	text, err := json.Marshal(discovery)
+	if err != nil {
+		panic(err) // texts and a number
+	}
+	return string(text)
+}
+
+// watchListFault says why a watch-list cannot be read at all; empty when it can.
+func watchListFault(meshSync *v1alpha1.MeshSync) string {
+	if _, err := watchlist.Parse(watchListData(meshSync)); err != nil {
+		field, _ := watchListOf(meshSync)
+		return field + ": " + err.Error()
+	}
+	return ""
+}
+
 // checkWatchList refuses a watch-list that cannot be read at all: the agent keeps the last good one.
 func checkWatchList(meshSync *v1alpha1.MeshSync) error {
-	field, data := watchListOf(meshSync)
-	if _, _, err := watchlist.Parse(data); err != nil {
-		return &unavailable{reason: v1alpha1.ReasonWatchListInvalid, message: field + ": " + err.Error() + "; the last good list stays in force"}
+	if fault := watchListFault(meshSync); fault != "" {
+		return &unavailable{reason: v1alpha1.ReasonWatchListInvalid, message: fault + "; the last good list stays in force"}
 	}
 	return nil
 }
 
+// dataInForce is what the agent is to follow: what the spec says or, while that cannot be read, what the ConfigMap says already; nil
+// where there is neither.
+func (c *meshSyncController) dataInForce(ctx context.Context, meshSync *v1alpha1.MeshSync) (map[string]string, error) {
+	if watchListFault(meshSync) == "" {
+		return watchListData(meshSync), nil
+	}
+	// Not from the cache, which may not show yet what the sync before wrote: the good list before that would come back.
+	name := meshery.WatchListConfigMap(meshSync.Name)
+	present, err := c.clients.kube.CoreV1().ConfigMaps(meshSync.Namespace).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err), err == nil && !controlledBy(meshSync)(present):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read the watch-list in force: %w", err)
+	}
+	data := map[string]string{}
+	for _, key := range watchListKeys {
+		data[key] = present.Data[key]
+	}
+	return data, nil
+}
+
+// newlyEdited reports whether the ConfigMap is not known to be of the newest spec.
+func (c *meshSyncController) newlyEdited(meshSync *v1alpha1.MeshSync) bool {
+	present, err := c.caches.in(meshSync.Namespace).configMaps.ConfigMaps(meshSync.Namespace).Get(meshery.WatchListConfigMap(meshSync.Name))
+	return err != nil || present.Annotations[meshery.AnnotationGeneration] != generationText(meshSync)
+}
+
+func generationText(meshSync *v1alpha1.MeshSync) string {
+	return strconv.FormatInt(meshSync.Generation, 10)
+}
+
+// watchListWarnings leaves out entries that are of no use: the agent says more of them than can be known here.
 func watchListWarnings(meshSync *v1alpha1.MeshSync) []finding {
 	var findings []finding
 	field, data := watchListOf(meshSync)
-	_, problems, _ := watchlist.Parse(data) // an error is checkWatchList's
-	if len(problems) > 0 {
-		texts := make([]string, 0, len(problems))
-		for _, problem := range problems {
-			texts = append(texts, problem.String())
+	unread := slices.DeleteFunc(slices.Sorted(maps.Keys(data)), func(key string) bool {
+		return key == meshery.WhitelistKey || key == meshery.BlacklistKey
+	})
+	if len(unread) > 0 {
+		message := fmt.Sprintf("%s.data has keys that are not read: %s; known are whitelist and blacklist", field, strings.Join(unread, ", "))
+		if slices.Contains(unread, meshery.DiscoveryKey) {
+			message += "; discovery is a field beside it, spec.discovery"
 		}
-		findings = append(findings, finding{v1alpha1.ReasonWatchListEntries, field + " has entries that are skipped: " + strings.Join(texts, "; ")})
+		findings = append(findings, finding{v1alpha1.ReasonWatchListKeys, message})
 	}
 	if meshSync.Spec.InformerConfig != nil {
 		findings = append(findings, deprecatedWarning(field))

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -55,16 +54,6 @@ func newNATSPods(t *testing.T, pods int) *natsPods {
 	return p
 }
 
-func freePort(t *testing.T) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
-}
-
 // start runs one server as the Broker wants it, on an empty disk.
 func (p *natsPods) start(t *testing.T, broker *v1alpha1.Broker, ordinal int) {
 	t.Helper()
@@ -93,11 +82,7 @@ func (p *natsPods) environment(broker *v1alpha1.Broker, ordinal int) []string {
 	for _, variable := range brokerPod(broker, "nats").Containers[0].Env {
 		switch value := *variable.Name; {
 		case variable.Value != nil:
-			expanded := *variable.Value
-			for known, text := range values {
-				expanded = strings.ReplaceAll(expanded, "$("+known+")", text)
-			}
-			values[value] = expanded
+			values[value] = expand(*variable.Value, values)
 		case variable.ValueFrom.SecretKeyRef != nil && *variable.ValueFrom.SecretKeyRef.Key == routesPasswordKey:
 			values[value] = p.password
 		case variable.ValueFrom.SecretKeyRef != nil:
@@ -112,6 +97,15 @@ func (p *natsPods) environment(broker *v1alpha1.Broker, ordinal int) []string {
 		environment = append(environment, name+"="+value)
 	}
 	return environment
+}
+
+// expand replaces every $(NAME) once: what a value holds that looks like one stays.
+func expand(text string, values map[string]string) string {
+	var pairs []string
+	for name, value := range values {
+		pairs = append(pairs, "$("+name+")", value)
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
 }
 
 func (p *natsPods) kill(ordinal int) {

@@ -105,11 +105,17 @@ func TestASecondSyncWritesNothing(t *testing.T) {
 		}
 		return nil
 	})
+	lists := 0
 	for _, write := range mutations(t, namespace)[len(before):] {
-		// The resize itself: the Deployment, and the statuses that follow it.
-		if !strings.Contains(write, "/deployments/") && !strings.Contains(write, "/meshsyncs/meshery-meshsync/status") {
+		// The resize itself: the watch-list, which says of which generation it is, the Deployment, and the statuses that follow it.
+		if strings.Contains(write, "/configmaps/meshery-meshsync-watch-list") {
+			lists++
+		} else if !strings.Contains(write, "/deployments/") && !strings.Contains(write, "/meshsyncs/meshery-meshsync/status") {
 			t.Errorf("needless write: %s", write)
 		}
+	}
+	if lists > 1 {
+		t.Errorf("the watch-list was written %d times", lists)
 	}
 }
 

@@ -241,9 +241,9 @@ func agentNeeds(namespace string) []request {
 		request{"patch", groupMeshery, "meshsyncs/status", namespace, meshery.MeshSyncName},
 		request{"create", "", "configmaps", namespace, meshery.CanaryConfigMap(meshery.MeshSyncName)},
 		request{"patch", "", "configmaps", namespace, meshery.CanaryConfigMap(meshery.MeshSyncName)})
-	for _, entry := range watchlist.Default().Entries() {
+	for _, wanted := range wantedKinds(watchlist.Default().Resolve(watchlist.Served{})) {
 		for _, verb := range []string{"list", "watch"} {
-			needs = append(needs, request{verb, entry.Resource.Group, entry.Resource.Resource, "", ""})
+			needs = append(needs, request{verb, wanted.kind.Group, wanted.kind.Resource, "", ""})
 		}
 	}
 	return needs

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -51,8 +52,8 @@ func Connect(t testing.TB, url string) *Consumer {
 			t.Error(problem)
 		}
 	})
-	for subject, receive := range map[string]func([]byte) error{coreSubject: c.receive, StoreSubject: c.receiveStore} {
-		if _, err := conn.Subscribe(subject, func(message *nats.Msg) { c.take(receive, message.Data) }); err != nil {
+	for subject, receive := range map[string]func(*nats.Msg) error{coreSubject: c.receive, StoreSubject: c.receiveStore} {
+		if _, err := conn.Subscribe(subject, func(message *nats.Msg) { c.take(receive, message) }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -62,30 +63,34 @@ func Connect(t testing.TB, url string) *Consumer {
 	return c
 }
 
-func (c *Consumer) take(receive func([]byte) error, body []byte) {
+func (c *Consumer) take(receive func(*nats.Msg) error, received *nats.Msg) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := receive(body); err != nil {
-		c.problems = append(c.problems, fmt.Errorf("breaks the contract: %w\n%s", err, body))
+	if err := receive(received); err != nil {
+		c.problems = append(c.problems, fmt.Errorf("breaks the contract: %w\n%s", err, received.Data))
 	}
 	close(c.arrived)
 	c.arrived = make(chan struct{})
 }
 
-func (c *Consumer) receive(body []byte) error {
-	message, err := Decode(body)
+func (c *Consumer) receive(received *nats.Msg) error {
+	message, err := Decode(received.Data)
+	headerErr := message.readHeader(received.Header)
 	c.messages = append(c.messages, message)
 	if message.EventType == "DELETED" {
 		delete(c.state, message.Object.Key())
 	} else {
 		c.state[message.Object.Key()] = message.Object
 	}
-	return err
+	return errors.Join(err, headerErr)
 }
 
-func (c *Consumer) receiveStore(body []byte) error {
-	objects, err := DecodeStore(body)
+func (c *Consumer) receiveStore(received *nats.Msg) error {
+	objects, err := DecodeStore(received.Data)
 	c.store = append(c.store, objects...)
+	if len(received.Header) > 0 {
+		err = errors.Join(err, fmt.Errorf("headers are %v", received.Header))
+	}
 	return err
 }
 

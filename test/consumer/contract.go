@@ -18,6 +18,27 @@ type Message struct {
 	EventType  string          `json:"EventType"`
 	Request    json.RawMessage `json:"Request"`
 	Object     Object          `json:"Object"`
+
+	// Reason is why the object is DELETED although it may be there; empty otherwise. It stands in a header.
+	Reason string `json:"-"`
+}
+
+// headerReason is the one header that a message may have, and reasons what it may say.
+const headerReason = "Meshery-Reason"
+
+var reasons = []string{"WatchListChanged", "NotServed"}
+
+// readHeader takes the reason of a DELETED. No other message has headers.
+func (m *Message) readHeader(header map[string][]string) error {
+	if len(header) == 0 {
+		return nil
+	}
+	values := header[headerReason]
+	if m.EventType != "DELETED" || len(header) > 1 || len(values) != 1 || !slices.Contains(reasons, values[0]) {
+		return fmt.Errorf("headers of %s are %v", m.EventType, header)
+	}
+	m.Reason = values[0]
+	return nil
 }
 
 // Object is an object in a message. Members without omitempty must be there.
@@ -227,6 +248,9 @@ func exactMembers(raw json.RawMessage, of reflect.Type, path string) error {
 	}
 	for field := range of.Fields() {
 		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name == "-" {
+			continue
+		}
 		member, there := members[name]
 		switch {
 		case !there && options != "omitempty":

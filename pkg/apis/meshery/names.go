@@ -88,10 +88,20 @@ func HeadlessService(broker string) string { return broker + "-headless" }
 // BrokerConfig is the name of the ConfigMap that holds a Broker's nats.conf.
 func BrokerConfig(broker string) string { return broker + "-config" }
 
-// The watch-list ConfigMap: WatchListConfigMap(meshsync), with a JSON array under each key.
+// The watch-list ConfigMap: WatchListConfigMap(meshsync), with a JSON array under the first two keys, and under the third
+// spec.discovery of the MeshSync as a JSON object.
 const (
 	WhitelistKey = "whitelist"
 	BlacklistKey = "blacklist"
+	DiscoveryKey = "discovery"
+)
+
+// Annotations of the watch-list ConfigMap.
+const (
+	// AnnotationGeneration is the generation of the MeshSync that the ConfigMap was written for.
+	AnnotationGeneration = "meshery.io/generation"
+	// AnnotationWatchListError says why that MeshSync's watch-list cannot be read. The data is the last that could be then.
+	AnnotationWatchListError = "meshery.io/watch-list-error"
 )
 
 // WatchListConfigMap is the name of the ConfigMap that carries a MeshSync's watch-list to its agent.

@@ -40,16 +40,24 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &mesheryv1alpha1.MeshSyncApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MeshSyncBroker"):
 		return &mesheryv1alpha1.MeshSyncBrokerApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MeshSyncDiscovery"):
+		return &mesheryv1alpha1.MeshSyncDiscoveryApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MeshSyncDiscoveryStatus"):
+		return &mesheryv1alpha1.MeshSyncDiscoveryStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MeshSyncSessions"):
 		return &mesheryv1alpha1.MeshSyncSessionsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MeshSyncSpec"):
 		return &mesheryv1alpha1.MeshSyncSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MeshSyncStatus"):
 		return &mesheryv1alpha1.MeshSyncStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NamespaceSelection"):
+		return &mesheryv1alpha1.NamespaceSelectionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NativeBroker"):
 		return &mesheryv1alpha1.NativeBrokerApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodSettings"):
 		return &mesheryv1alpha1.PodSettingsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ResourceStatus"):
+		return &mesheryv1alpha1.ResourceStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretReference"):
 		return &mesheryv1alpha1.SecretReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("WatchList"):

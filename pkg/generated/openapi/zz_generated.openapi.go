@@ -333,12 +333,16 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.CustomBroker{}.OpenAPIModelName():                 schema_pkg_apis_meshery_v1alpha1_CustomBroker(ref),
 		v1alpha1.MeshSync{}.OpenAPIModelName():                     schema_pkg_apis_meshery_v1alpha1_MeshSync(ref),
 		v1alpha1.MeshSyncBroker{}.OpenAPIModelName():               schema_pkg_apis_meshery_v1alpha1_MeshSyncBroker(ref),
+		v1alpha1.MeshSyncDiscovery{}.OpenAPIModelName():            schema_pkg_apis_meshery_v1alpha1_MeshSyncDiscovery(ref),
+		v1alpha1.MeshSyncDiscoveryStatus{}.OpenAPIModelName():      schema_pkg_apis_meshery_v1alpha1_MeshSyncDiscoveryStatus(ref),
 		v1alpha1.MeshSyncList{}.OpenAPIModelName():                 schema_pkg_apis_meshery_v1alpha1_MeshSyncList(ref),
 		v1alpha1.MeshSyncSessions{}.OpenAPIModelName():             schema_pkg_apis_meshery_v1alpha1_MeshSyncSessions(ref),
 		v1alpha1.MeshSyncSpec{}.OpenAPIModelName():                 schema_pkg_apis_meshery_v1alpha1_MeshSyncSpec(ref),
 		v1alpha1.MeshSyncStatus{}.OpenAPIModelName():               schema_pkg_apis_meshery_v1alpha1_MeshSyncStatus(ref),
+		v1alpha1.NamespaceSelection{}.OpenAPIModelName():           schema_pkg_apis_meshery_v1alpha1_NamespaceSelection(ref),
 		v1alpha1.NativeBroker{}.OpenAPIModelName():                 schema_pkg_apis_meshery_v1alpha1_NativeBroker(ref),
 		v1alpha1.PodSettings{}.OpenAPIModelName():                  schema_pkg_apis_meshery_v1alpha1_PodSettings(ref),
+		v1alpha1.ResourceStatus{}.OpenAPIModelName():               schema_pkg_apis_meshery_v1alpha1_ResourceStatus(ref),
 		v1alpha1.SecretReference{}.OpenAPIModelName():              schema_pkg_apis_meshery_v1alpha1_SecretReference(ref),
 		v1alpha1.WatchList{}.OpenAPIModelName():                    schema_pkg_apis_meshery_v1alpha1_WatchList(ref),
 	}
@@ -17897,6 +17901,109 @@ func schema_pkg_apis_meshery_v1alpha1_MeshSyncBroker(ref common.ReferenceCallbac
 	}
 }
 
+func schema_pkg_apis_meshery_v1alpha1_MeshSyncDiscovery(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "MeshSyncDiscovery says how much of the watched kinds is read and published. The agent follows an edit while it runs.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"namespaces": {
+						SchemaProps: spec.SchemaProps{
+							Description: "namespaces of the objects that are watched. Objects that have no namespace are not concerned.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.NamespaceSelection{}.OpenAPIModelName()),
+						},
+					},
+					"depth": {
+						SchemaProps: spec.SchemaProps{
+							Description: "depth is how much of each object is read and published: full is everything, inventory only apiVersion, kind and metadata, which costs the API server, the agent and the broker a fraction. An entry of the whitelist may name its own.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"maxTier": {
+						SchemaProps: spec.SchemaProps{
+							Description: "maxTier leaves out the kinds of later tiers. Kinds are listed for the first time tier by tier: 1 is the map of the cluster (namespaces, nodes, definitions and other kinds without a namespace), 2 the workloads and their networking, 3 configuration, storage, RBAC and custom resources.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"onRemoval": {
+						SchemaProps: spec.SchemaProps{
+							Description: "onRemoval is what becomes of the published objects of a kind, or of a namespace, that is not watched any more: Delete publishes each as DELETED, so that what a consumer has is what the watch-list says; Keep says nothing of them.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.NamespaceSelection{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_meshery_v1alpha1_MeshSyncDiscoveryStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "MeshSyncDiscoveryStatus is what the agent watches, in numbers.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"observedWatchListHash": {
+						SchemaProps: spec.SchemaProps{
+							Description: "observedWatchListHash names the watch-list in force. It changes with everything that the list and spec.discovery say.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"generation": {
+						SchemaProps: spec.SchemaProps{
+							Description: "generation of the MeshSync whose watch-list and discovery the agent has taken over.",
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"kindsWanted": {
+						SchemaProps: spec.SchemaProps{
+							Description: "kindsWanted is how many kinds the watch-list asks for, served or not.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"kindsSynced": {
+						SchemaProps: spec.SchemaProps{
+							Description: "kindsSynced is how many of them are watched, and have been seen as a whole.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"objects": {
+						SchemaProps: spec.SchemaProps{
+							Description: "objects is how many objects of these kinds there are. It is brought up to date once a minute; the metric meshery_meshsync_objects ticks live.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"lastSyncTime": {
+						SchemaProps: spec.SchemaProps{
+							Description: "lastSyncTime is when a kind was last seen as a whole.",
+							Ref:         ref(metav1.Time{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"kindsWanted", "kindsSynced", "objects"},
+			},
+		},
+		Dependencies: []string{
+			metav1.Time{}.OpenAPIModelName()},
+	}
+}
+
 func schema_pkg_apis_meshery_v1alpha1_MeshSyncList(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -18013,6 +18120,13 @@ func schema_pkg_apis_meshery_v1alpha1_MeshSyncSpec(ref common.ReferenceCallback)
 							Ref:         ref(v1alpha1.WatchList{}.OpenAPIModelName()),
 						},
 					},
+					"discovery": {
+						SchemaProps: spec.SchemaProps{
+							Description: "discovery says how much of the watched kinds is read and published.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.MeshSyncDiscovery{}.OpenAPIModelName()),
+						},
+					},
 					"sessions": {
 						SchemaProps: spec.SchemaProps{
 							Description: "sessions lets Meshery Server look into pods through the agent. All are off unless turned on, and need the ceiling ClusterRole to name pods/log and pods/exec.",
@@ -18104,7 +18218,7 @@ func schema_pkg_apis_meshery_v1alpha1_MeshSyncSpec(ref common.ReferenceCallback)
 			},
 		},
 		Dependencies: []string{
-			v1.Affinity{}.OpenAPIModelName(), v1.LocalObjectReference{}.OpenAPIModelName(), v1.ResourceRequirements{}.OpenAPIModelName(), v1.Toleration{}.OpenAPIModelName(), v1alpha1.MeshSyncBroker{}.OpenAPIModelName(), v1alpha1.MeshSyncSessions{}.OpenAPIModelName(), v1alpha1.WatchList{}.OpenAPIModelName()},
+			v1.Affinity{}.OpenAPIModelName(), v1.LocalObjectReference{}.OpenAPIModelName(), v1.ResourceRequirements{}.OpenAPIModelName(), v1.Toleration{}.OpenAPIModelName(), v1alpha1.MeshSyncBroker{}.OpenAPIModelName(), v1alpha1.MeshSyncDiscovery{}.OpenAPIModelName(), v1alpha1.MeshSyncSessions{}.OpenAPIModelName(), v1alpha1.WatchList{}.OpenAPIModelName()},
 	}
 }
 
@@ -18122,6 +18236,30 @@ func schema_pkg_apis_meshery_v1alpha1_MeshSyncStatus(ref common.ReferenceCallbac
 							Format:      "",
 						},
 					},
+					"discovery": {
+						SchemaProps: spec.SchemaProps{
+							Description: "discovery is what the agent watches, in numbers. The agent writes it, when it changes and at most every 10 seconds.",
+							Ref:         ref(v1alpha1.MeshSyncDiscoveryStatus{}.OpenAPIModelName()),
+						},
+					},
+					"resources": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "resources are the watched kinds one by one, those with problems first: the worst 50 of them. The agent writes it.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.ResourceStatus{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
 					"conditions": {
 						VendorExtensible: spec.VendorExtensible{
 							Extensions: spec.Extensions{
@@ -18132,7 +18270,7 @@ func schema_pkg_apis_meshery_v1alpha1_MeshSyncStatus(ref common.ReferenceCallbac
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "conditions of the MeshSync: Ready while the wanted agents run, are connected to the broker and have seen every watched kind once, Progressing while a change rolls out, Degraded while something keeps it from being as the spec asks, Warning while something works but should be changed, Forbidden while the watch-list names more than agents may read.",
+							Description: "conditions of the MeshSync: Ready while the wanted agents run, are connected to the broker and have seen every watched kind once, Progressing while a change rolls out, Degraded while something keeps it from being as the spec asks, Warning while something works but should be changed, Forbidden while the watch-list names more than agents may read. The agent writes two: WatchListValid while every entry of the watch-list can be used, Discovered while it has seen every object of the kinds that it can watch.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -18147,7 +18285,58 @@ func schema_pkg_apis_meshery_v1alpha1_MeshSyncStatus(ref common.ReferenceCallbac
 			},
 		},
 		Dependencies: []string{
-			metav1.Condition{}.OpenAPIModelName()},
+			metav1.Condition{}.OpenAPIModelName(), v1alpha1.MeshSyncDiscoveryStatus{}.OpenAPIModelName(), v1alpha1.ResourceStatus{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_meshery_v1alpha1_NamespaceSelection(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "NamespaceSelection selects namespaces by name.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"include": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "set",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "include names the namespaces to watch; empty is all. Every kind is then watched once per namespace.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"exclude": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "set",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "exclude names the namespaces not to watch, and wins over include.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+				},
+			},
+		},
 	}
 }
 
@@ -18263,6 +18452,51 @@ func schema_pkg_apis_meshery_v1alpha1_PodSettings(ref common.ReferenceCallback) 
 		},
 		Dependencies: []string{
 			v1.Affinity{}.OpenAPIModelName(), v1.LocalObjectReference{}.OpenAPIModelName(), v1.ResourceRequirements{}.OpenAPIModelName(), v1.Toleration{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_meshery_v1alpha1_ResourceStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "ResourceStatus is one kind on the watch-list.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"resource": {
+						SchemaProps: spec.SchemaProps{
+							Description: "resource as it is written in a watch-list: <plural>.<version>.<group>. What no kind is served for is as in the list.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"state": {
+						SchemaProps: spec.SchemaProps{
+							Description: "state of the watch.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"objects": {
+						SchemaProps: spec.SchemaProps{
+							Description: "objects of this kind, as of when status was written.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"message": {
+						SchemaProps: spec.SchemaProps{
+							Description: "message says why it is not synced.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"resource", "state", "objects"},
+			},
+		},
 	}
 }
 

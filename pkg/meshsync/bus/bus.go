@@ -42,10 +42,23 @@ type Options struct {
 	ReconnectWait time.Duration
 }
 
-// Message is bytes for a subject.
+// Message is bytes for a subject, and headers, which a broker without headers is not sent.
 type Message struct {
 	Subject string
+	Header  map[string]string
 	Body    []byte
+}
+
+// msg is the message as the NATS client takes it.
+func (m Message) msg(headers bool) *nats.Msg {
+	msg := &nats.Msg{Subject: m.Subject, Data: m.Body}
+	if len(m.Header) > 0 && headers {
+		msg.Header = nats.Header{}
+		for name, value := range m.Header {
+			msg.Header.Set(name, value)
+		}
+	}
+	return msg
 }
 
 // Conn is a connection that comes back for ever. It is safe for concurrent use.
@@ -231,7 +244,7 @@ func (c *Conn) Send(ctx context.Context, messages ...Message) error {
 	reconnects, failure := c.nats.Stats().Reconnects, c.nats.LastError()
 	size := 0
 	for _, message := range messages {
-		if err := c.nats.Publish(message.Subject, message.Body); err != nil {
+		if err := c.nats.PublishMsg(message.msg(c.nats.HeadersSupported())); err != nil {
 			return fmt.Errorf("publish %d bytes on %s: %w", len(message.Body), message.Subject, err)
 		}
 		size += len(message.Body)

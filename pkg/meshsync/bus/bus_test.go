@@ -88,7 +88,7 @@ func TestSendIsConfirmedAndInOrder(t *testing.T) {
 	waitConnected(t, conn)
 	bodies := observe(t, server)
 
-	messages := []bus.Message{{"x.1", []byte("a")}, {"x.2", []byte("b")}, {"x.1", []byte("c")}}
+	messages := []bus.Message{{Subject: "x.1", Body: []byte("a")}, {Subject: "x.2", Body: []byte("b")}, {Subject: "x.1", Body: []byte("c")}}
 	if err := conn.Send(t.Context(), messages...); err != nil {
 		t.Fatal(err)
 	}

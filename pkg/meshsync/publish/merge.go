@@ -11,6 +11,7 @@ import (
 // Change is what happened to an object, and the object as it was then.
 type Change struct {
 	Event  wire.Event
+	Reason wire.Reason // why it is DELETED although it may be there; empty otherwise
 	Object *unstructured.Unstructured
 }
 
@@ -26,7 +27,7 @@ func merge(waiting []Change, next Change) []Change {
 	older, last := slices.Clip(waiting[:len(waiting)-1]), waiting[len(waiting)-1]
 	switch {
 	case last.Object.GetUID() == next.Object.GetUID():
-		return append(older, Change{Event: mergeEvents(last.Event, next.Event), Object: next.Object})
+		return append(older, Change{Event: mergeEvents(last.Event, next.Event), Reason: next.Reason, Object: next.Object})
 	case last.Event == wire.Deleted && len(older) == 0:
 		return []Change{last, next}
 	default: // last is gone without anybody having heard of it, or without anybody wanting to hear that it is gone

@@ -108,17 +108,3 @@ func TestRestorePutsWhatWasTakenBeforeWhatCameSince(t *testing.T) {
 		})
 	}
 }
-
-func TestForgottenKindsDoNotComeBack(t *testing.T) {
-	p, key, other := newPending(), Key{Name: "x"}, Key{Name: "x"}
-	other.Resource.Resource = "others"
-	for _, k := range []Key{key, other} {
-		p.add(k, changes("A:a1")[0])
-	}
-	p.take(key)
-	p.forget(key.Resource)
-	p.restore(key)
-	if p.len() != 1 || len(p.take(other)) != 1 {
-		t.Error("the wrong kind was forgotten")
-	}
-}

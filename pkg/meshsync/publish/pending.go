@@ -63,20 +63,6 @@ func (p *pending) restore(key Key) {
 	}
 }
 
-// forget drops everything of a kind.
-func (p *pending) forget(resource schema.GroupVersionResource) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, changes := range []map[Key][]Change{p.waiting, p.taken} {
-		for key := range changes {
-			if key.Resource == resource {
-				delete(changes, key)
-			}
-		}
-	}
-	p.tell()
-}
-
 // empty returns a channel that is closed when nothing is owed.
 func (p *pending) empty() <-chan struct{} {
 	p.mu.Lock()

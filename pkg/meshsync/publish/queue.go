@@ -82,13 +82,19 @@ func NewQueue(o Options) *Queue {
 // Offer takes a change that was seen. It does not wait and does not keep more than the newest state of an object. The object must
 // not be changed afterwards.
 func (q *Queue) Offer(resource schema.GroupVersionResource, event wire.Event, obj *unstructured.Unstructured) {
-	key := Key{Resource: resource, Namespace: obj.GetNamespace(), Name: obj.GetName()}
-	q.pending.add(key, Change{Event: event, Object: obj})
-	q.keys.Add(key)
+	q.add(resource, Change{Event: event, Object: obj})
 }
 
-// Forget drops what has not been sent of a kind that is not watched any more.
-func (q *Queue) Forget(resource schema.GroupVersionResource) { q.pending.forget(resource) }
+// Withdraw is Offer for an object that is not watched any more: it goes out as DELETED, with the reason in a header.
+func (q *Queue) Withdraw(resource schema.GroupVersionResource, obj *unstructured.Unstructured, reason wire.Reason) {
+	q.add(resource, Change{Event: wire.Deleted, Reason: reason, Object: obj})
+}
+
+func (q *Queue) add(resource schema.GroupVersionResource, change Change) {
+	key := Key{Resource: resource, Namespace: change.Object.GetNamespace(), Name: change.Object.GetName()}
+	q.pending.add(key, change)
+	q.keys.Add(key)
+}
 
 // Ready returns why the broker did not confirm what was sent last, as long as that is owed.
 func (q *Queue) Ready() error {
@@ -188,9 +194,17 @@ func (q *Queue) encode(ctx context.Context, b *batch, key Key, change Change) {
 			"object", klog.KRef(key.Namespace, key.Name), "event", change.Event, "bytes", len(body), "maxPayload", limit)
 		return
 	}
-	b.messages = append(b.messages, bus.Message{Subject: wire.SubjectCore, Body: body})
+	b.messages = append(b.messages, bus.Message{Subject: wire.SubjectCore, Header: header(change), Body: body})
 	b.about = append(b.about, about{key, change.Event})
 	b.bytes += len(body)
+}
+
+// header of a message: none, as a rule.
+func header(change Change) map[string]string {
+	if change.Reason == "" {
+		return nil
+	}
+	return map[string]string{wire.HeaderReason: string(change.Reason)}
 }
 
 func (q *Queue) confirm(ctx context.Context, b *batch) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -90,7 +91,11 @@ func (b *flakyBus) Send(_ context.Context, messages ...bus.Message) error {
 		if len(message.Body) > 1000 {
 			return errors.New("too large for the broker")
 		}
-		b.delivered(strings.TrimSpace(string(message.Body)))
+		text := strings.TrimSpace(string(message.Body))
+		if reason := message.Header[wire.HeaderReason]; reason != "" {
+			text += " " + reason
+		}
+		b.delivered(text)
 	}
 	if fails {
 		return errors.New("broken")
@@ -261,19 +266,21 @@ func counted(t *testing.T, registry *prometheus.Registry, name, label string) fl
 	return 0
 }
 
-func TestForgottenKindsAreNotPublished(t *testing.T) {
+func TestWithdrawnObjectsGoOutAsDeletedWithTheReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newFlakyBus(1, 0, nil)
 		offline := make(chan struct{})
 		b.connected = offline
 		got, _ := runQueue(t, b, func(q *Queue) {
-			q.Offer(configMaps, wire.Added, newVersion("x", "u", 1))
-			q.Offer(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}, wire.Added, newVersion("y", "u", 1))
-			q.Forget(configMaps)
+			q.Offer(configMaps, wire.Added, newVersion("waits", "u", 1))
+			q.Withdraw(configMaps, newVersion("waits", "u", 1), wire.WatchListChanged)
+			q.Withdraw(configMaps, newVersion("back", "u", 1), wire.WatchListChanged)
+			q.Offer(configMaps, wire.Added, newVersion("back", "u", 2))
 			close(offline)
 		})
-		if len(got) != 1 || got[0] != "ADDED y u 1" {
-			t.Errorf("got %v", got)
+		slices.Sort(got)
+		if want := []string{"ADDED back u 2", "DELETED waits u 1 WatchListChanged"}; !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
 		}
 	})
 }
@@ -322,11 +329,6 @@ func TestReadySaysWhatTheBrokerRefuses(t *testing.T) {
 			if err := q.Ready(); err == nil || !strings.Contains(err.Error(), "broken") {
 				t.Errorf("while nothing is confirmed: %v", err)
 			}
-			q.Forget(configMaps)
-			if err := q.Ready(); err != nil {
-				t.Errorf("when nothing is owed: %v", err)
-			}
-			q.Offer(configMaps, wire.Added, newVersion("y", "u", 1))
 			b.mu.Lock()
 			b.failures = 0
 			b.mu.Unlock()

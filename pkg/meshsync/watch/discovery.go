@@ -3,17 +3,19 @@ package watch
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/metadata"
-	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
+
+	"meshery.io/operator/pkg/watchlist"
 )
 
 // Discovery is the part of the discovery client that is used here.
@@ -21,73 +23,25 @@ type Discovery interface {
 	ServerGroupsAndResourcesWithContext(ctx context.Context) ([]*metav1.APIGroup, []*metav1.APIResourceList, error)
 }
 
-// discover asks the API server what it serves. Of the group versions in unknown nothing could be found out at the moment, because
-// the server behind them does not answer; that is not an error.
-func discover(ctx context.Context, client Discovery) (served []Served, unknown map[schema.GroupVersion]error, err error) {
+// discover asks the API server what it serves. A group whose server does not answer is no error.
+func discover(ctx context.Context, client Discovery) (watchlist.Served, error) {
 	groups, lists, err := client.ServerGroupsAndResourcesWithContext(ctx)
-	if failed, ok := discovery.GroupDiscoveryFailedErrorGroups(err); ok {
-		unknown, err = failed, nil
+	silent, partly := discovery.GroupDiscoveryFailedErrorGroups(err)
+	if err != nil && !partly {
+		return watchlist.Served{}, fmt.Errorf("discover kinds: %w", err)
 	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("discover kinds: %w", err)
-	}
-	return servedKinds(groups, lists), unknown, nil
-}
-
-// servedKinds flattens what discovery returns. Subresources are left out.
-func servedKinds(groups []*metav1.APIGroup, lists []*metav1.APIResourceList) []Served {
-	var served []Served
-	for _, list := range lists {
-		gv, err := schema.ParseGroupVersion(list.GroupVersion)
-		if err != nil {
-			continue // a group version that the API server itself cannot route
-		}
-		for _, resource := range list.APIResources {
-			if strings.Contains(resource.Name, "/") {
-				continue
-			}
-			served = append(served, Served{
-				Resource:  gv.WithResource(resource.Name),
-				Kind:      resource.Kind,
-				Singular:  resource.SingularName,
-				Watchable: slices.Contains(resource.Verbs, "list") && slices.Contains(resource.Verbs, "watch"),
-			})
-		}
-	}
-	markPreferred(served, groups)
-	return served
-}
-
-// markPreferred marks one version of each kind: the one that the group prefers, or the most stable one that serves the kind.
-func markPreferred(served []Served, groups []*metav1.APIGroup) {
-	preferred := map[schema.GroupVersion]bool{}
-	for _, group := range groups {
-		preferred[schema.GroupVersion{Group: group.Name, Version: group.PreferredVersion.Version}] = true
-	}
-	better := func(a, b schema.GroupVersionResource) bool {
-		if preferred[a.GroupVersion()] != preferred[b.GroupVersion()] {
-			return preferred[a.GroupVersion()]
-		}
-		return version.CompareKubeAwareVersionStrings(a.Version, b.Version) > 0
-	}
-	best := map[schema.GroupResource]int{}
-	for i, kind := range served {
-		known, ok := best[kind.Resource.GroupResource()]
-		if !ok || better(kind.Resource, served[known].Resource) {
-			best[kind.Resource.GroupResource()] = i
-		}
-	}
-	for _, i := range best {
-		served[i].Preferred = true
-	}
+	return watchlist.NewServed(groups, lists, silent), nil
 }
 
 var crds = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 
 // watchCRDs calls changed whenever a custom resource definition was added, changed or deleted, until ctx ends. Only their names
 // are kept. Without permission it keeps trying; changes are then found by looking from time to time.
-func watchCRDs(ctx context.Context, client metadata.Interface, changed func()) {
-	factory := metadatainformer.NewSharedInformerFactory(client, 0)
+func watchCRDs(ctx context.Context, client dynamic.Interface, metadata metadata.Interface, changed func(kind schema.GroupResource, deleted bool)) {
+	names := newClient(client, func(resource schema.GroupVersionResource, _ string) dynamic.ResourceInterface {
+		return inventory{client.Resource(resource), metadata.Resource(resource), resource.GroupVersion().WithKind("CustomResourceDefinition")}
+	})
+	factory := dynamicinformer.NewDynamicSharedInformerFactory(names, 0)
 	informer := factory.ForResource(crds).Informer()
 	logger := klog.FromContext(ctx)
 
@@ -100,21 +54,43 @@ func watchCRDs(ctx context.Context, client metadata.Interface, changed func()) {
 		}
 	})
 	_ = informer.SetTransform(func(obj any) (any, error) {
-		if definition, ok := obj.(*metav1.PartialObjectMetadata); ok {
-			return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: definition.Name, ResourceVersion: definition.ResourceVersion}}, nil
+		definition, ok := obj.(*unstructured.Unstructured)
+		if !ok {
+			return obj, nil
 		}
-		return obj, nil
+		name := &unstructured.Unstructured{}
+		name.SetName(definition.GetName())
+		name.SetResourceVersion(definition.GetResourceVersion())
+		return name, nil
 	})
 	_, _ = informer.AddEventHandlerWithOptions(cache.ResourceEventHandlerDetailedFuncs{
-		AddFunc: func(_ any, isInInitialList bool) {
+		AddFunc: func(obj any, isInInitialList bool) {
 			if !isInInitialList {
-				changed()
+				changed(kindOf(obj), false)
 			}
 		},
-		UpdateFunc: func(any, any) { changed() },
-		DeleteFunc: func(any) { changed() },
+		UpdateFunc: func(old, obj any) {
+			if versionOf(old) != versionOf(obj) { // else they were only listed again
+				changed(kindOf(obj), false)
+			}
+		},
+		DeleteFunc: func(obj any) { changed(kindOf(obj), true) },
 	}, cache.HandlerOptions{Logger: &logger})
 	factory.Start(ctx.Done())
 	<-ctx.Done()
 	factory.Shutdown()
+}
+
+// kindOf is the kind that a definition defines: its name says it.
+func kindOf(definition any) schema.GroupResource {
+	name, _ := cache.DeletionHandlingObjectToName(definition)
+	return schema.ParseGroupResource(name.Name)
+}
+
+func versionOf(definition any) string {
+	object, err := meta.Accessor(definition)
+	if err != nil {
+		return ""
+	}
+	return object.GetResourceVersion()
 }

@@ -1,25 +1,39 @@
 // Package watch is what is watched in the cluster, and how.
 //
 // What flows in: a watch-list that may change at any time, what the API server serves, and its objects. What flows out: changes of
-// objects, offered to a Sink in the order in which they were seen, and the current state of everything when it is asked for.
+// objects, offered to a Sink in the order in which they were seen; the current state of everything when it is asked for; and the
+// truth about every kind on the list.
 //
-//	watcher.go    the loop: list or served kinds have changed -> which watches are wanted -> start and stop
+//	watcher.go    the loop: list, served kinds or permissions have changed -> which watches are wanted -> start and stop
 //	list.go       where the watch-list comes from
 //	discovery.go  what the API server serves, and when that may have changed
-//	targets.go    which kinds to watch: pure
+//	access.go     what may be listed and watched, asked before it is tried
 //	set.go        the running watches: keeps the wanted, starts the missing, stops the others
-//	watch.go      one kind: a shared informer factory of its own and what its events mean
-//	outage.go     when a kind counts as not watched any more
+//	gate.go       whose turn it is to list for the first time: a few at a time, tier by tier
+//	watch.go      one kind, in one namespace or all: a shared informer factory of its own and what its events mean
+//	client.go     how its requests are made: patient{observed{inventory{dynamic}}}, each of which hands on what it does not change
+//	inventory.go  metadata only
+//	stream.go     how its events are heard
+//	outage.go     how requests went, and when a kind counts as not watched any more
+//	absent.go     when a kind counts as not served any more: pure
+//	state.go      how far a watch is
+//	truth.go      what status says of it all: pure
 //	metrics.go    what is counted
 //
+// Which kinds a list means is decided in package watchlist.
+//
 // Guarantees:
-//   - A change of the list touches exactly the kinds that changed; another set of events needs no new list.
-//   - A kind that is not served, or that the agent may not read, is logged, counted and tried again. It never holds up the others
-//     and does not count against readiness for ever.
+//   - A change of the list touches exactly the kinds that changed; another set of events needs no new list. A kind whose selectors,
+//     namespaces or depth change is watched anew, and only the difference is offered.
+//   - A kind that is not served, or that the agent may not read, is reported, counted and looked at again. It costs no attempts to
+//     list it, never holds up the others and does not count against readiness for ever.
 //   - A kind that was watched and cannot be for half a minute counts against readiness again; a watch that ends and is begun anew
 //     does not.
+//   - A kind that the API server does not name any more, although its definition was not deleted, is given up only after half a minute.
+//   - Whatever is waited for, a watch can be stopped at once, and leaves nothing running.
 //   - A list that cannot be read changes nothing. Without any list that could be read, nothing is watched.
-//   - For a kind that is not wanted any more nothing is offered, no deletes either.
+//   - The objects of a kind that is not wanted, or not served, any more are withdrawn, unless the list says to keep them. Those of a
+//     kind that may not be read any more are left as they were: nothing is known of them.
 //   - An object that was deleted and made again under its name is offered as DELETED, then ADDED, also when only the difference
 //     was seen.
 //   - The Sink is called from many goroutines, but for one object from one at a time, and must not wait.

@@ -21,6 +21,7 @@ import (
 	metadatafake "k8s.io/client-go/metadata/fake"
 	clienttesting "k8s.io/client-go/testing"
 
+	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 	"meshery.io/operator/pkg/watchlist"
 )
 
@@ -72,50 +73,50 @@ func TestOutagesCountAgainstReadiness(t *testing.T) {
 	refusedConnection := fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
 	tests := map[string]struct {
 		reason error
-		want   state // after a while
+		want   v1alpha1.ResourceState // after a while
 	}{
-		"connections are refused":  {refusedConnection, pending}, // the informer does not report this one
-		"the API server is silent": {errors.New("TLS handshake timeout"), pending},
-		"it has too much to do":    {apierrors.NewTooManyRequests("later", 0), pending},
-		"permission is withdrawn":  {apierrors.NewForbidden(configMaps.GroupResource(), "", nil), refused},
+		"connections are refused":  {refusedConnection, v1alpha1.ResourceFailed}, // the informer does not report this one
+		"the API server is silent": {errors.New("TLS handshake timeout"), v1alpha1.ResourceFailed},
+		"it has too much to do":    {apierrors.NewTooManyRequests("later", 0), v1alpha1.ResourceFailed},
+		"permission is withdrawn":  {apierrors.NewForbidden(configMaps.GroupResource(), "", nil), v1alpha1.ResourceForbidden},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server, sink := newAway(), &recorder{}
-				s := newSet(server.client, nil, sink, newMetrics(prometheus.NewRegistry()))
+				server := newAway()
+				s := newTestSet(server.client, &recorder{})
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				s.apply(ctx, []Target{{Resource: configMaps, Events: watchlist.AllEvents}}, nil)
+				s.apply(ctx, wishFor(watchlist.Target{Resource: configMaps, Events: watchlist.AllEvents}))
 				defer s.stop()
-				w := s.get(configMaps)
-				is := func(when string, want state) {
+				w := s.covering(configMaps, "")
+				is := func(when string, want v1alpha1.ResourceState) {
 					t.Helper()
 					if got, err := w.state(); got != want {
 						t.Errorf("%s: %s (%v), want %s", when, got, err, want)
 					}
 				}
 				pass(time.Second)
-				is("at first", synced)
+				is("at first", v1alpha1.ResourceSynced)
 				server.events.Load().Stop() // the ordinary end of a watch
 				for range 60 {
 					pass(time.Second)
-					is("a watch that ended is begun again", synced)
+					is("a watch that ended is begun again", v1alpha1.ResourceSynced)
 				}
 				server.leave(test.reason)
-				if test.want == pending {
+				if test.want == v1alpha1.ResourceFailed {
 					pass(outagePatience - time.Second)
-					is("for a moment", synced)
+					is("for a moment", v1alpha1.ResourceSynced)
 				}
 				pass(2 * time.Minute)
 				is("for long", test.want)
 				server.comeBack()
 				pass(2 * time.Minute) // the informer waits up to one
-				is("again", synced)
+				is("again", v1alpha1.ResourceSynced)
 				server.leave(test.reason)
-				if test.want == pending {
+				if test.want == v1alpha1.ResourceFailed {
 					pass(time.Second)
-					is("the next outage is another one", synced)
+					is("the next outage is another one", v1alpha1.ResourceSynced)
 				}
 			})
 		})
@@ -126,10 +127,10 @@ func TestOutagesCountAgainstReadiness(t *testing.T) {
 func TestSilenceCountsAgainstReadiness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, silence := newAway(), make(chan struct{})
-		s := newSet(server.client, nil, &recorder{}, newMetrics(prometheus.NewRegistry()))
-		s.apply(t.Context(), []Target{{Resource: configMaps}}, nil)
+		s := newTestSet(server.client, &recorder{})
+		s.apply(t.Context(), wishFor(watchlist.Target{Resource: configMaps}))
 		defer s.stop()
-		w := s.get(configMaps)
+		w := s.covering(configMaps, "")
 		pass(time.Second)
 		server.client.PrependWatchReactor("*", func(clienttesting.Action) (bool, apiwatch.Interface, error) {
 			<-silence
@@ -137,22 +138,22 @@ func TestSilenceCountsAgainstReadiness(t *testing.T) {
 		})
 		server.events.Load().Stop()
 		pass(outagePatience - time.Second)
-		if got, err := w.state(); got != synced {
+		if got, err := w.state(); got != v1alpha1.ResourceSynced {
 			t.Errorf("for a moment: %s (%v)", got, err)
 		}
 		pass(3 * time.Second)
-		if got, err := w.state(); got != pending || err.Error() != "the API server does not answer" {
+		if got, err := w.state(); got != v1alpha1.ResourceFailed || err.Error() != "the API server does not answer" {
 			t.Errorf("for long: %s (%v)", got, err)
 		}
 		server.reason.Store(new(errors.New("the connection is lost")))
 		close(silence)
 		synctest.Wait()
-		if got, err := w.state(); got != pending {
+		if got, err := w.state(); got != v1alpha1.ResourceFailed {
 			t.Errorf("it then fails: %s (%v)", got, err)
 		}
 		server.comeBack()
 		pass(2 * time.Minute)
-		if got, err := w.state(); got != synced {
+		if got, err := w.state(); got != v1alpha1.ResourceSynced {
 			t.Errorf("again: %s (%v)", got, err)
 		}
 	})
@@ -161,15 +162,15 @@ func TestSilenceCountsAgainstReadiness(t *testing.T) {
 // TestWatchesThatBreakOffAtOnceAreNoRecovery has a server that accepts every watch and then cannot list.
 func TestWatchesThatBreakOffAtOnceAreNoRecovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, _ := newTestWatch(watchlist.AllEvents)
+		w, _ := newTestWatch(watchlist.Target{Events: watchlist.AllEvents})
 		failing := errors.New("conversion webhook")
-		w.watchFailed(t.Context(), failing)
+		w.watchFailed(failing)
 		began := time.Now()
 		for time.Since(began) < outagePatience {
 			pass(10 * time.Second)
 			w.accepted()
 			pass(time.Second)
-			w.watchFailed(t.Context(), failing)
+			w.watchFailed(failing)
 		}
 		if failure := w.failure.Load(); !failure.since.Equal(began) {
 			t.Errorf("the failure began %s ago, want %s", time.Since(failure.since), time.Since(began))
@@ -202,7 +203,7 @@ func TestDiscoveryThatFailsForLongCountsAgainstReadiness(t *testing.T) {
 			t.Fatal(err)
 		}
 		discovery := &silentDiscovery{}
-		list, _, err := watchlist.Parse(map[string]string{"whitelist": `["unknown.v1."]`})
+		list, err := watchlist.Parse(map[string]string{"whitelist": `["unknown.v1."]`})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,7 +222,7 @@ func TestDiscoveryThatFailsForLongCountsAgainstReadiness(t *testing.T) {
 			t.Errorf("at first: %v", err)
 		}
 		discovery.silent.Store(true)
-		w.signal()
+		w.definitionChanged(schema.GroupResource{}, false)
 		pass(outagePatience)
 		if err := w.Ready(); err != nil {
 			t.Errorf("for a moment: %v", err)
@@ -242,9 +243,10 @@ func TestDiscoveryThatFailsForLongCountsAgainstReadiness(t *testing.T) {
 }
 
 func TestServersThatCannotStreamListsAreNotFailing(t *testing.T) {
-	w, _ := newTestWatch(watchlist.AllEvents)
+	w, _ := newTestWatch(watchlist.Target{Events: watchlist.AllEvents})
 	client := newAway()
-	objects := observedClient{client.client, w}.Resource(configMaps).Namespace("")
+	w.dynamic = client.client
+	objects := w.client().Resource(configMaps).Namespace("")
 	client.reason.Store(new(error(apierrors.NewInvalid(schema.GroupKind{}, "", nil))))
 	if _, err := objects.Watch(t.Context(), metav1.ListOptions{}); err == nil || w.failure.Load() != nil {
 		t.Errorf("got %v, failure %v", err, w.failure.Load())
@@ -266,25 +268,67 @@ func TestEachFailureCountsOnce(t *testing.T) {
 	for name, breakIt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server, registry := newAway(), prometheus.NewRegistry()
+				server := newAway()
 				breakIt(server)
-				s := newSet(server.client, nil, &recorder{}, newMetrics(registry))
-				s.apply(t.Context(), []Target{{Resource: configMaps}}, nil)
+				s := newTestSet(server.client, &recorder{})
+				s.apply(t.Context(), wishFor(watchlist.Target{Resource: configMaps}))
 				defer s.stop()
 				pass(500 * time.Millisecond) // the informer tries again after 800 ms at the earliest
-				if failure := s.get(configMaps).failure.Load(); failure == nil || !errors.Is(failure.err, broken) {
+				if failure := s.covering(configMaps, "").failure.Load(); failure == nil || !errors.Is(failure.err, broken) {
 					t.Errorf("the failure is %v", failure)
 				}
+				registry := prometheus.NewRegistry()
+				registry.MustRegister(s.metrics.errors)
 				families, err := registry.Gather()
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, family := range families {
-					if n := family.GetMetric()[0].GetCounter().GetValue(); family.GetName() == "meshery_meshsync_watch_errors_total" && n != 1 {
-						t.Errorf("counted %v times", n)
-					}
+				if err != nil || len(families) != 1 || families[0].GetMetric()[0].GetCounter().GetValue() != 1 {
+					t.Errorf("counted %v, %v; want 1", families, err)
 				}
 			})
 		})
 	}
+}
+
+// TestAListThatDoesNotComeCountsAgainstReadiness has a server that says that a watch cannot go on, and does not answer the list then.
+func TestAListThatDoesNotComeCountsAgainstReadiness(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, silence := newAway(), make(chan struct{})
+		s := newTestSet(server.client, &recorder{})
+		s.apply(t.Context(), wishFor(watchlist.Target{Resource: configMaps}))
+		defer s.stop()
+		w := s.covering(configMaps, "")
+		pass(time.Second)
+		server.client.PrependReactor("list", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+			<-silence
+			return false, nil, nil
+		})
+		server.events.Load().Error(&apierrors.NewResourceExpired("too old").ErrStatus)
+		pass(outagePatience - time.Second)
+		if got, err := w.state(); got != v1alpha1.ResourceSynced {
+			t.Errorf("for a moment: %s (%v)", got, err)
+		}
+		pass(4 * time.Second) // the informer waits before it lists
+		if got, err := w.state(); got != v1alpha1.ResourceFailed || err.Error() != "the API server does not answer" {
+			t.Errorf("for long: %s (%v)", got, err)
+		}
+		close(silence)
+		synctest.Wait()
+		if got, err := w.state(); got != v1alpha1.ResourceSynced {
+			t.Errorf("again: %s (%v)", got, err)
+		}
+		restarts, err := w.metrics.restarts.GetMetricWithLabelValues("configmaps.v1.", "Expired")
+		if err != nil || valueOf(t, restarts) != 1 {
+			t.Errorf("the reason is not counted: %v", err)
+		}
+	})
+}
+
+func valueOf(t *testing.T, counter prometheus.Counter) float64 {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(counter)
+	families, err := registry.Gather()
+	if err != nil || len(families) != 1 {
+		t.Fatalf("%v, %v", families, err)
+	}
+	return families[0].GetMetric()[0].GetCounter().GetValue()
 }

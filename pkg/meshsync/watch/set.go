@@ -1,104 +1,159 @@
 package watch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/klog/v2"
+
+	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
+	"meshery.io/operator/pkg/meshsync/wire"
+	"meshery.io/operator/pkg/watchlist"
 )
 
-// maxFirstLists is how many kinds are listed for the first time at once. More would only make the API server and this process hold
-// more objects at the same time.
-const maxFirstLists = 8
-
-// set is the running watches.
+// set is the running watches, and those that are wanted and refused.
 type set struct {
-	client     dynamic.Interface
-	namespaces map[string]bool
-	sink       Sink
-	metrics    *metrics
-	gate       chan struct{} // holds one element per first list under way
+	shared
 
 	mu      sync.RWMutex
-	running map[schema.GroupVersionResource]*watch
+	running map[scope]*watch
 }
 
-func newSet(client dynamic.Interface, namespaces []string, sink Sink, metrics *metrics) *set {
-	s := &set{
-		client:  client,
-		sink:    sink,
-		metrics: metrics,
-		gate:    make(chan struct{}, maxFirstLists),
-		running: map[schema.GroupVersionResource]*watch{},
+// wish is what is wanted of a set.
+type wish struct {
+	targets []watchlist.Target // by tier
+	refused map[scope]error
+	// served tells of a resource that is not wanted any more whether that is because the API server does not serve it.
+	served map[schema.GroupVersionResource]bool
+}
+
+// scopesOf are what it takes to watch a target.
+func scopesOf(target watchlist.Target) []scope {
+	if len(target.Namespaces) == 0 {
+		return []scope{{resource: target.Resource}}
 	}
-	if len(namespaces) > 0 {
-		s.namespaces = map[string]bool{}
-		for _, namespace := range namespaces {
-			s.namespaces[namespace] = true
+	scopes := make([]scope, 0, len(target.Namespaces))
+	for _, namespace := range target.Namespaces {
+		scopes = append(scopes, scope{target.Resource, namespace})
+	}
+	return scopes
+}
+
+// doubtful returns the scopes of which it is not known that they may be watched: those without a watch, and those whose watch is refused.
+func (s *set) doubtful(targets []watchlist.Target) []scope {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var doubtful []scope
+	for _, target := range targets {
+		for _, of := range scopesOf(target) {
+			w, ok := s.running[of]
+			if !ok || w.forbiddenNow() {
+				doubtful = append(doubtful, of)
+			}
 		}
 	}
-	return s
+	return doubtful
 }
 
-// apply makes exactly the wanted watches run: those that run already are kept, with the events now wanted. A running watch of a
-// group version in unknown is kept too: that nothing is known of it does not mean that it is gone. There is one caller at a time.
-func (s *set) apply(ctx context.Context, want []Target, unknown map[schema.GroupVersion]error) {
-	wanted := map[schema.GroupVersionResource]Target{}
-	for _, target := range want {
-		wanted[target.Resource] = target
-	}
-	removed := s.remove(func(w *watch) bool {
-		_, ok := wanted[w.resource]
-		_, unclear := unknown[w.resource.GroupVersion()]
-		return !ok && !unclear
-	})
-	added := s.add(ctx, want)
-	if added+removed > 0 {
-		klog.FromContext(ctx).Info("Watched kinds changed", "kept", len(s.all())-added, "added", added, "removed", removed)
-	}
-}
-
-func (s *set) add(ctx context.Context, want []Target) (added int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, target := range want {
-		if w, ok := s.running[target.Resource]; ok {
+// apply makes exactly the wanted watches run. Those that run already are kept, with the events now wanted. What the others have
+// offered goes to the watch that covers it now, and is withdrawn if there is none. There is one caller at a time.
+func (s *set) apply(ctx context.Context, want wish) {
+	next := map[scope]*watch{}
+	var starting []*watch // by tier
+	for _, target := range want.targets {
+		for _, of := range scopesOf(target) {
+			w := s.running[of]
+			refusal := want.refused[of]
+			if w == nil || w.selection != selectionOf(target) || w.isDenied() != (refusal != nil) {
+				w = newWatch(klog.FromContext(ctx), &s.shared, of, target)
+				if refusal != nil {
+					w.refuse(refusal)
+				}
+				starting = append(starting, w)
+			}
 			w.setEvents(target.Events)
-			continue
+			next[of] = w
 		}
-		w := newWatch(s.client, target, s.namespaces, s.sink, s.metrics)
-		w.start(ctx, s.gate)
-		s.running[target.Resource] = w
-		added++
-		klog.FromContext(ctx).V(2).Info("Watch added", "resource", target.Resource, "events", target.Events)
 	}
-	return added
+	var stopping []*watch
+	for of, w := range s.running {
+		if next[of] != w {
+			stopping = append(stopping, w)
+		}
+	}
+	if len(starting)+len(stopping) == 0 {
+		return
+	}
+	s.replace(ctx, next, starting, stopping, want)
 }
 
-// remove stops watches and drops what they have offered. All are told to stop before the first is waited for.
-func (s *set) remove(doomed func(*watch) bool) int {
-	s.mu.Lock()
-	var stopping []*watch
-	for resource, w := range s.running {
-		if doomed(w) {
-			delete(s.running, resource)
-			stopping = append(stopping, w)
-			w.cancel()
-		}
+func (s *set) replace(ctx context.Context, next map[scope]*watch, starting, stopping []*watch, want wish) {
+	for _, w := range stopping {
+		w.cancel()
 	}
-	s.mu.Unlock()
 	for _, w := range stopping {
 		w.stop()
-		s.sink.Forget(w.resource)
-		s.metrics.forget(w.resource)
+		w.logger.V(2).Info("Watch removed")
 	}
-	return len(stopping)
+	orphans := bequeath(stopping, starting)
+	s.mu.Lock()
+	s.running = next
+	s.mu.Unlock()
+	for _, w := range starting { // before the orphans: a cluster that grows is worth more than one that shrinks
+		if denial := w.denial.Load(); denial != nil {
+			w.logger.Info("Kind may not be watched", "reason", (*denial).Error())
+			continue
+		}
+		w.start(ctx)
+		w.logger.V(2).Info("Watch added", "events", w.events.Load())
+	}
+	for _, orphan := range orphans {
+		reason := wire.WatchListChanged
+		if !want.served[orphan.from.resource] {
+			reason = wire.NotServed
+		}
+		orphan.from.withdraw(orphan.object, reason)
+	}
+	for _, w := range stopping {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(next)), func(of scope) bool { return of.resource == w.resource }) {
+			s.metrics.forget(w.resource)
+		}
+	}
+	klog.FromContext(ctx).Info("Watched kinds changed", "kept", len(next)-len(starting), "started", len(starting), "stopped", len(stopping))
+}
+
+// orphan is an object that nobody watches any more.
+type orphan struct {
+	object *unstructured.Unstructured
+	from   *watch
+}
+
+// bequeath hands what the stopped watches hold to those that are about to start and cover it.
+func bequeath(stopped, starting []*watch) []orphan {
+	var orphans []orphan
+	for _, w := range stopped {
+		heirs := slices.DeleteFunc(slices.Clone(starting), func(heir *watch) bool { return heir.resource != w.resource })
+		for _, left := range w.leaves() {
+			i := slices.IndexFunc(heirs, func(heir *watch) bool { return heir.covers(left.object.GetNamespace()) })
+			if i < 0 {
+				orphans = append(orphans, orphan{left.object, w})
+				continue
+			}
+			if !heirs[i].sameObjects(w.selection) {
+				left.from.reason = wire.WatchListChanged
+			}
+			heirs[i].inherit(left.object, *left.from)
+		}
+	}
+	return orphans
 }
 
 // stop ends every watch. What was offered stays with the sink.
@@ -111,19 +166,25 @@ func (s *set) stop() {
 	}
 }
 
-// all returns the running watches in the order of their names.
+// all returns the watches in the order of their names.
 func (s *set) all() []*watch {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return slices.SortedFunc(maps.Values(s.running), func(a, b *watch) int {
-		return strings.Compare(a.resource.String(), b.resource.String())
+		return cmp.Or(strings.Compare(watchlist.Format(a.resource), watchlist.Format(b.resource)), strings.Compare(a.namespace, b.namespace))
 	})
 }
 
-func (s *set) get(resource schema.GroupVersionResource) *watch {
+// covering returns the watch that sees the objects of a kind in a namespace, or nil.
+func (s *set) covering(resource schema.GroupVersionResource, namespace string) *watch {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.running[resource]
+	for _, of := range []scope{{resource, namespace}, {resource, ""}} {
+		if w := s.running[of]; w != nil && w.covers(namespace) {
+			return w
+		}
+	}
+	return nil
 }
 
 // ready returns nil when every watch has offered its first list or was refused, and otherwise what is missing.
@@ -132,8 +193,8 @@ func (s *set) ready() error {
 	var missing []string
 	all := s.all()
 	for _, w := range all {
-		if state, err := w.state(); state == pending {
-			missing = append(missing, w.describe(err))
+		if err := w.missing(); err != nil {
+			missing = append(missing, fmt.Sprintf("%s: %v", watchlist.Format(w.resource), err))
 		}
 	}
 	if len(missing) == 0 {
@@ -146,12 +207,36 @@ func (s *set) ready() error {
 	return fmt.Errorf("%d of %d kinds not synced: %s%s", len(missing), len(all), strings.Join(missing[:min(named, len(missing))], "; "), more)
 }
 
-// count returns the number of watches in each state.
-func (s *set) count() map[state]int {
-	counts := map[state]int{synced: 0, pending: 0, refused: 0}
+// kinds says how far the set is with each kind, in the order of their names. One that is watched in several namespaces is as badly
+// off as the worst of them.
+func (s *set) kinds() []v1alpha1.ResourceStatus {
+	var kinds []v1alpha1.ResourceStatus
 	for _, w := range s.all() {
-		state, _ := w.state()
-		counts[state]++
+		state, err := w.state()
+		one := v1alpha1.ResourceStatus{Resource: watchlist.Format(w.resource), State: state, Objects: int64(w.count())}
+		if err != nil {
+			one.Message = err.Error()
+		}
+		if n := len(kinds) - 1; n >= 0 && kinds[n].Resource == one.Resource {
+			one.Objects += kinds[n].Objects
+			if slices.Index(v1alpha1.ResourceStates, kinds[n].State) >= slices.Index(v1alpha1.ResourceStates, one.State) {
+				one.State, one.Message = kinds[n].State, kinds[n].Message
+			}
+			kinds[n] = one
+		} else {
+			kinds = append(kinds, one)
+		}
 	}
-	return counts
+	return kinds
+}
+
+// lastSync is when a watch has last seen its objects as a whole for the first time; zero for never.
+func (s *set) lastSync() time.Time {
+	var last time.Time
+	for _, w := range s.all() {
+		if at := w.syncedAt.Load(); at != nil && at.After(last) {
+			last = *at
+		}
+	}
+	return last
 }

@@ -7,19 +7,24 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
 	"k8s.io/klog/v2"
 
+	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
+	"meshery.io/operator/pkg/meshsync/wire"
 	"meshery.io/operator/pkg/watchlist"
 )
 
 const (
 	// settle lets changes that come together be handled together.
 	settle = 250 * time.Millisecond
-	// rediscoverInterval is how often the API server is asked what it serves when nothing points to a change. After a change it is
-	// asked again in growing steps from settle up to this: a kind is served some time after its definition was written.
+	// discoverInterval is the least between two questions what the API server serves, however fast definitions come and go.
+	discoverInterval = time.Second
+	// rediscoverInterval is how often it is asked when nothing points to a change. After a change it is asked again in growing steps
+	// up to this: a kind is served, and may be read, some time after its definition or its rule was written.
 	rediscoverInterval = 2 * time.Minute
 	// retryInterval is the most between two questions while there is no answer.
 	retryInterval = 10 * time.Second
@@ -34,8 +39,8 @@ type Options struct {
 	Sink      Sink
 	Metrics   prometheus.Registerer
 
-	Namespaces []string // of the objects to offer; empty is all. Objects without a namespace are always offered
-	Resources  []string // plural or singular names; empty is all on the list
+	// Ignore tells a change of an object that is not offered. It may be nil.
+	Ignore func(resource schema.GroupVersionResource, old, obj *unstructured.Unstructured) bool
 }
 
 // Watcher keeps the watches running that the watch-list wants.
@@ -43,28 +48,49 @@ type Watcher struct {
 	options Options
 	metrics *metrics
 	set     *set
+	access  access
 	changed chan struct{} // holds one element when it is time to look again
 
-	mu        sync.Mutex
-	list      *watchlist.List // the last that could be read
-	listErr   error           // why there is no newer one
-	looked    bool            // the watches were started at least once
-	lookErr   error           // why they could not be, or not the last time
-	errSince  time.Time       // when that began
-	wasMissed map[schema.GroupVersionResource]string
+	mu            sync.Mutex
+	list          *watchlist.List      // the last that could be read
+	given         Given                // the last at all
+	inForce       *watchlist.List      // the last that the watches were started for
+	resolution    watchlist.Resolution // of it
+	generation    int64                // of the MeshSync that it is from
+	servedChanged bool                 // a definition has, since it was asked what is served
+	looked        bool                 // the watches were started at least once
+	lookErr       error                // why they could not be, or not the last time
+	errSince      time.Time            // when that began
+	absence       absence              // of kinds that were served
+
+	// The rest is the loop's.
+	served      watchlist.Served
+	discovered  time.Time       // when it was asked
+	discoverErr error           // why there was no answer
+	owed        bool            // a definition has changed since there was one
+	step        time.Duration   // until the next look
+	said        map[string]bool // what the log says of the list
 }
 
 // New makes a watcher. Nothing is watched before Run.
 func New(o Options) *Watcher {
-	metrics := newMetrics(o.Metrics)
 	w := &Watcher{
 		options: o,
-		metrics: metrics,
-		set:     newSet(o.Dynamic, o.Namespaces, o.Sink, metrics),
+		metrics: newMetrics(o.Metrics),
+		access:  access{client: o.Dynamic},
 		changed: make(chan struct{}, 1),
 		lookErr: errors.New("the API server has not been asked yet"),
+		absence: absence{deleted: map[schema.GroupResource]bool{}},
 	}
-	showStates(o.Metrics, w.set)
+	if o.Ignore == nil {
+		o.Ignore = func(schema.GroupVersionResource, *unstructured.Unstructured, *unstructured.Unstructured) bool {
+			return false
+		}
+	}
+	w.set = &set{running: map[scope]*watch{}, shared: shared{
+		dynamic: o.Dynamic, metadata: o.Metadata, sink: o.Sink, ignore: o.Ignore, forbidden: w.signal, metrics: w.metrics,
+	}}
+	o.Metrics.MustRegister(gauges{w.set})
 	return w
 }
 
@@ -73,29 +99,25 @@ func (w *Watcher) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer w.set.stop()
-	wg.Go(func() { w.options.List(ctx, func(list watchlist.List, err error) { w.setList(ctx, list, err) }) })
-	wg.Go(func() { watchCRDs(ctx, w.options.Metadata, w.signal) })
+	wg.Go(func() { w.options.List(ctx, func(given Given) { w.setList(ctx, given) }) })
+	wg.Go(func() { watchCRDs(ctx, w.options.Dynamic, w.options.Metadata, w.definitionChanged) })
 
-	delay := settle
-	timer := time.NewTimer(delay)
+	w.step = settle
+	next := time.Now().Add(settle)
+	timer := time.NewTimer(settle)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-w.changed:
-			if delay > settle { // else it is due at once, and must not be put off for ever
-				delay = settle
-				timer.Reset(delay)
+			if soon := w.soon(); soon.Before(next) { // else it must not be put off
+				next = soon
 			}
 		case <-timer.C:
-			longest := rediscoverInterval
-			if !w.look(ctx) {
-				longest = retryInterval
-			}
-			delay = min(2*delay, longest)
-			timer.Reset(delay)
+			next = time.Now().Add(w.look(ctx))
 		}
+		timer.Reset(time.Until(next))
 	}
 }
 
@@ -106,45 +128,124 @@ func (w *Watcher) signal() {
 	}
 }
 
-func (w *Watcher) setList(ctx context.Context, list watchlist.List, err error) {
+func (w *Watcher) definitionChanged(kind schema.GroupResource, deleted bool) {
+	w.mu.Lock()
+	w.servedChanged = true
+	if deleted {
+		w.absence.deleted[kind] = true
+	} else {
+		delete(w.absence.deleted, kind)
+	}
+	w.mu.Unlock()
+	w.signal()
+}
+
+func (w *Watcher) setList(ctx context.Context, given Given) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err != nil {
-		if w.listErr == nil || w.listErr.Error() != err.Error() {
-			klog.FromContext(ctx).Error(err, "Watch-list cannot be read, the one before stays in force", "thereIsOne", w.list != nil)
-		}
-		w.listErr = err
-		return
+	if err := given.Err; err != nil && (w.given.Err == nil || w.given.Err.Error() != err.Error()) {
+		klog.FromContext(ctx).Error(err, "Watch-list cannot be read, the one before stays in force", "thereIsOne", w.list != nil || given.List != nil)
 	}
-	w.listErr = nil
-	if w.list == nil || !w.list.Equal(list) {
-		w.list = &list
+	if given.Generation == 0 {
+		given.Generation = w.given.Generation // an error of the reader's, not of what is written
+	}
+	w.given = given
+	if given.List != nil && (w.list == nil || !w.list.Equal(*given.List)) {
+		w.list = given.List
 		w.signal()
 	}
 }
 
-// look compares what is wanted with what is served and runs the watches for it. It returns false when the API server has not said
-// what it serves.
-func (w *Watcher) look(ctx context.Context) bool {
+// soon is when to look after a change: when others may have come with it, and not more often than the API server should be asked.
+func (w *Watcher) soon() time.Time {
+	soon := time.Now().Add(settle)
 	w.mu.Lock()
-	list := w.list
+	defer w.mu.Unlock()
+	if earliest := w.discovered.Add(discoverInterval); w.servedChanged && earliest.After(soon) {
+		return earliest
+	}
+	return soon
+}
+
+// look compares what is wanted with what is served and permitted, and runs the watches for it. It returns how long there is to wait
+// before it should look again of its own accord.
+func (w *Watcher) look(ctx context.Context) time.Duration {
+	w.mu.Lock()
+	list, isNew := w.list, w.list != w.inForce
 	w.mu.Unlock()
 	if list == nil {
-		return true
+		return w.wait(rediscoverInterval)
 	}
-	served, unknown, err := discover(ctx, w.options.Discovery)
-	if err != nil {
+	err := w.discover(ctx, *list, isNew)
+	if err != nil && w.served.Kinds == nil {
 		w.setLooked(ctx, err)
-		return false
+		return w.wait(retryInterval)
 	}
-	for gv, err := range unknown {
-		klog.FromContext(ctx).V(2).Info("Group is not answered for at the moment", "groupVersion", gv, "reason", err.Error())
+	resolution := list.Resolve(w.served)
+	refused := w.access.review(ctx, w.set.doubtful(resolution.Targets))
+	w.set.keep.Store(list.OnRemoval() == v1alpha1.OnRemovalKeep)
+	w.set.apply(ctx, wish{targets: resolution.Targets, refused: refused, served: servedResources(w.served)})
+	w.metrics.missing.Set(float64(len(resolution.Missing)))
+	if w.report(ctx, resolution, refused) {
+		w.step = settle
 	}
-	want, missing := targets(*list, served, w.options.Resources)
-	w.set.apply(ctx, want, unknown)
-	w.reportMissing(ctx, missing)
-	w.setLooked(ctx, nil)
-	return true
+	w.mu.Lock()
+	w.inForce, w.resolution = list, resolution
+	w.mu.Unlock()
+	w.setLooked(ctx, err)
+	if err != nil {
+		return w.wait(retryInterval)
+	}
+	return w.wait(rediscoverInterval)
+}
+
+// wait returns steps that grow up to longest.
+func (w *Watcher) wait(longest time.Duration) time.Duration {
+	w.step = min(2*w.step, longest)
+	return w.step
+}
+
+// discover brings what is served up to date. It asks only if there is reason to: what a new list names is known as a rule. After an
+// error what was known before stays.
+func (w *Watcher) discover(ctx context.Context, list watchlist.List, isNew bool) error {
+	w.mu.Lock()
+	if w.servedChanged {
+		w.servedChanged, w.owed, w.step = false, true, settle
+	}
+	w.mu.Unlock()
+	age, known := time.Since(w.discovered), w.served.Kinds != nil
+	switch {
+	case known && age < discoverInterval,
+		known && !w.owed && age < w.step && (!isNew || len(list.Resolve(w.served).Missing) == 0):
+		return w.discoverErr
+	}
+	w.discovered = time.Now()
+	w.metrics.discoveries.Inc()
+	served, err := discover(ctx, w.options.Discovery)
+	w.discoverErr = err
+	if err != nil {
+		return err
+	}
+	w.owed = false
+	for gv, err := range served.Silent {
+		klog.FromContext(ctx).V(2).Info("API group does not answer at the moment", "groupVersion", gv, "reason", err.Error())
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	waited := w.absence.pending()
+	w.served = w.absence.fill(w.served, served.Remembering(w.served), w.discovered)
+	if w.absence.pending() && !waited {
+		w.step = settle
+	}
+	return nil
+}
+
+func servedResources(served watchlist.Served) map[schema.GroupVersionResource]bool {
+	resources := make(map[schema.GroupVersionResource]bool, len(served.Kinds))
+	for _, kind := range served.Kinds {
+		resources[kind.Resource] = true
+	}
+	return resources
 }
 
 func (w *Watcher) setLooked(ctx context.Context, err error) {
@@ -160,23 +261,37 @@ func (w *Watcher) setLooked(ctx context.Context, err error) {
 	w.looked = w.looked || err == nil
 }
 
-// reportMissing logs a kind that cannot be watched, once until it can or until the reason is another.
-func (w *Watcher) reportMissing(ctx context.Context, missing []Missing) {
-	reasons := map[schema.GroupVersionResource]string{}
-	for _, kind := range missing {
-		reasons[kind.Resource] = kind.Reason
-		if w.wasMissed[kind.Resource] != kind.Reason {
-			klog.FromContext(ctx).Info("Kind on the watch-list cannot be watched", "resource", watchlist.Format(kind.Resource), "reason", kind.Reason)
+// report logs what of the list cannot be used, each thing once until it is over. It returns whether there is something new that may
+// soon be over.
+func (w *Watcher) report(ctx context.Context, resolution watchlist.Resolution, refused map[scope]error) (hopeful bool) {
+	said := map[string]bool{}
+	first := func(text string) bool {
+		said[text] = true
+		return !w.said[text]
+	}
+	logger := klog.FromContext(ctx)
+	for _, problem := range resolution.Problems {
+		if first(problem.String()) {
+			logger.Info("Entry of the watch-list should be written otherwise", "skipped", problem.Skipped, "problem", problem.String())
 		}
 	}
-	w.wasMissed = reasons
-	w.metrics.missing.Set(float64(len(missing)))
+	for _, entry := range resolution.Missing {
+		if first("missing " + entry.Name + entry.Reason) {
+			logger.Info("Kind on the watch-list cannot be watched", "resource", entry.Name, "reason", entry.Reason)
+			hopeful = true
+		}
+	}
+	for of := range refused {
+		hopeful = first("refused "+of.resource.String()+" "+of.namespace) || hopeful
+	}
+	w.said = said
+	return hopeful
 }
 
 // Ready returns nil while all that can be watched has been seen, and otherwise why not.
 func (w *Watcher) Ready() error {
 	w.mu.Lock()
-	list, listErr, looked, lookErr, errSince := w.list, w.listErr, w.looked, w.lookErr, w.errSince
+	list, listErr, looked, lookErr, errSince := w.list, w.given.Err, w.looked, w.lookErr, w.errSince
 	w.mu.Unlock()
 	switch {
 	case list == nil && listErr != nil:
@@ -192,11 +307,31 @@ func (w *Watcher) Ready() error {
 	}
 }
 
+// Status is the part of the MeshSync's status that is about what is watched: the numbers, all kinds, and conditions without times.
+func (w *Watcher) Status() v1alpha1.MeshSyncStatus {
+	w.mu.Lock()
+	if w.inForce == w.list && w.given.Err == nil {
+		w.generation = w.given.Generation
+	}
+	known := truth{generation: w.generation, newest: w.given.Generation, listErr: w.given.Err, missing: w.resolution.Missing, problems: w.resolution.Problems}
+	if w.inForce != nil {
+		known.hash = w.inForce.Hash()
+	}
+	if !w.looked || w.lookErr != nil && time.Since(w.errSince) >= outagePatience {
+		known.lookErr = w.lookErr
+	}
+	w.mu.Unlock()
+	known.kinds, known.lastSync = w.set.kinds(), w.set.lastSync()
+	return known.status()
+}
+
 // Objects returns every watched object as it is now.
 func (w *Watcher) Objects() []Object {
 	var objects []Object
 	for _, running := range w.set.all() {
-		objects = append(objects, running.objects()...)
+		for _, object := range running.objects() {
+			objects = append(objects, Object{Resource: running.resource, Unstructured: object})
+		}
 	}
 	return objects
 }
@@ -205,8 +340,10 @@ func (w *Watcher) Objects() []Object {
 // way than through the sink, and so perhaps after their newer state.
 func (w *Watcher) CatchUp(objects []Object) {
 	for _, known := range objects {
-		if running := w.set.get(known.Resource); running != nil {
+		if running := w.set.covering(known.Resource, known.GetNamespace()); running != nil {
 			running.catchUp(known.Unstructured)
+		} else if !w.set.keep.Load() {
+			w.options.Sink.Withdraw(known.Resource, known.Unstructured, wire.WatchListChanged)
 		}
 	}
 }

@@ -16,6 +16,17 @@ const (
 	Deleted  Event = "DELETED"
 )
 
+// Reason says why an object is published as DELETED although it may be there. It is in the header HeaderReason then.
+type Reason string
+
+// The reasons.
+const (
+	// WatchListChanged: it is not watched any more, because of an edit of the watch-list or of discovery.
+	WatchListChanged Reason = "WatchListChanged"
+	// NotServed: the API server does not serve its kind any more.
+	NotServed Reason = "NotServed"
+)
+
 // objectTypeData marks a message that carries an object.
 const objectTypeData = "meshsync-data"
 

@@ -20,6 +20,40 @@ const ConditionExternalEndpoint = "ExternalEndpoint"
 // ConditionForbidden of a MeshSync is true while its spec asks for more than the ceiling ClusterRole lets agents read.
 const ConditionForbidden = "Forbidden"
 
+// Conditions of a MeshSync that its agent writes.
+const (
+	// ConditionWatchListValid is true while every entry of the watch-list can be used. The message names those that cannot, and
+	// what should be written otherwise.
+	ConditionWatchListValid = "WatchListValid"
+	// ConditionDiscovered is true while the agent has seen every object of the kinds that it can watch. The message names the
+	// kinds that it cannot.
+	ConditionDiscovered = "Discovered"
+)
+
+// Reasons of the WatchListValid condition.
+const (
+	// ReasonWatchListUnderstood: every entry is used, and written as it should be.
+	ReasonWatchListUnderstood = "Understood"
+	// ReasonWatchListNotCanonical: every entry is used; some should be written otherwise. It is true then.
+	ReasonWatchListNotCanonical = "NotCanonical"
+	// ReasonWatchListEntriesSkipped: some entries cannot be used; all others are.
+	ReasonWatchListEntriesSkipped = "EntriesSkipped"
+	// ReasonWatchListUnreadable: the list is not JSON. The one before stays in force.
+	ReasonWatchListUnreadable = "Unreadable"
+)
+
+// Reasons of the Discovered condition.
+const (
+	// ReasonAllKinds: every object of every wanted kind was seen.
+	ReasonAllKinds = "AllKinds"
+	// ReasonSomeKindsMissing: some wanted kinds are not served or may not be read; all others were seen. It is true then.
+	ReasonSomeKindsMissing = "SomeKindsMissing"
+	// ReasonSyncing: some kinds have not been seen as a whole yet.
+	ReasonSyncing = "Syncing"
+	// ReasonKindsFailing: some kinds cannot be listed or watched at the moment.
+	ReasonKindsFailing = "KindsFailing"
+)
+
 // Reasons of a Broker's Ready condition.
 const (
 	// ReasonBrokerDeployed: every wanted NATS server accepts clients.
@@ -87,8 +121,8 @@ const (
 	ReasonVersionReplaced = "VersionReplaced"
 	// ReasonDeprecatedField: the spec uses a field that has another name now.
 	ReasonDeprecatedField = "DeprecatedField"
-	// ReasonWatchListEntries: some entries of the watch-list are skipped.
-	ReasonWatchListEntries = "WatchListEntries"
+	// ReasonWatchListKeys: the watch-list's data has keys that nobody reads.
+	ReasonWatchListKeys = "WatchListKeys"
 	// ReasonNoWarnings: there is nothing to warn of.
 	ReasonNoWarnings = "NoWarnings"
 )

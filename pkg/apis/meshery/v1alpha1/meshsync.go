@@ -13,6 +13,9 @@ import (
 // +kubebuilder:resource:shortName=msync,categories=meshery
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Size",type=integer,JSONPath=`.spec.size`
+// +kubebuilder:printcolumn:name="Kinds",type=integer,JSONPath=`.status.discovery.kindsWanted`
+// +kubebuilder:printcolumn:name="Synced",type=integer,JSONPath=`.status.discovery.kindsSynced`
+// +kubebuilder:printcolumn:name="Objects",type=integer,JSONPath=`.status.discovery.objects`
 // +kubebuilder:printcolumn:name="Publishing-To",type=string,JSONPath=`.status.publishing-to`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -59,6 +62,10 @@ type MeshSyncSpec struct {
 	// +optional
 	InformerConfig *WatchList `json:"informer_config,omitempty"`
 
+	// discovery says how much of the watched kinds is read and published.
+	// +optional
+	Discovery MeshSyncDiscovery `json:"discovery,omitempty"`
+
 	// sessions lets Meshery Server look into pods through the agent. All are off unless turned on, and need the ceiling
 	// ClusterRole to name pods/log and pods/exec.
 	// +optional
@@ -73,6 +80,79 @@ type MeshSyncSpec struct {
 
 	PodSettings `json:",inline"`
 }
+
+// MeshSyncDiscovery says how much of the watched kinds is read and published. The agent follows an edit while it runs.
+type MeshSyncDiscovery struct {
+	// namespaces of the objects that are watched. Objects that have no namespace are not concerned.
+	// +optional
+	Namespaces NamespaceSelection `json:"namespaces,omitempty"`
+
+	// depth is how much of each object is read and published: full is everything, inventory only apiVersion, kind and metadata,
+	// which costs the API server, the agent and the broker a fraction. An entry of the whitelist may name its own.
+	// +optional
+	// +kubebuilder:default=full
+	Depth Depth `json:"depth,omitempty"`
+
+	// maxTier leaves out the kinds of later tiers. Kinds are listed for the first time tier by tier: 1 is the map of the cluster
+	// (namespaces, nodes, definitions and other kinds without a namespace), 2 the workloads and their networking, 3 configuration,
+	// storage, RBAC and custom resources.
+	// +optional
+	// +kubebuilder:default=3
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3
+	MaxTier int32 `json:"maxTier,omitempty"`
+
+	// onRemoval is what becomes of the published objects of a kind, or of a namespace, that is not watched any more: Delete
+	// publishes each as DELETED, so that what a consumer has is what the watch-list says; Keep says nothing of them.
+	// +optional
+	// +kubebuilder:default=Delete
+	OnRemoval OnRemoval `json:"onRemoval,omitempty"`
+}
+
+// NamespaceSelection selects namespaces by name.
+type NamespaceSelection struct {
+	// include names the namespaces to watch; empty is all. Every kind is then watched once per namespace.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Include []string `json:"include,omitempty"`
+
+	// exclude names the namespaces not to watch, and wins over include.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Exclude []string `json:"exclude,omitempty"`
+}
+
+// Depth is how much of an object is read and published.
+//
+// +kubebuilder:validation:Enum=inventory;full
+type Depth string
+
+// The depths.
+const (
+	// DepthInventory is apiVersion, kind and metadata.
+	DepthInventory Depth = "inventory"
+	// DepthFull is the whole object.
+	DepthFull Depth = "full"
+)
+
+// OnRemoval is what becomes of published objects that are not watched any more.
+//
+// +kubebuilder:validation:Enum=Delete;Keep
+type OnRemoval string
+
+// What becomes of published objects that are not watched any more.
+const (
+	// OnRemovalDelete publishes them as DELETED.
+	OnRemovalDelete OnRemoval = "Delete"
+	// OnRemovalKeep publishes nothing.
+	OnRemovalKeep OnRemoval = "Keep"
+)
 
 // MeshSyncSessions are ways into the cluster.
 type MeshSyncSessions struct {
@@ -174,14 +254,89 @@ type MeshSyncStatus struct {
 	// +optional
 	PublishingTo string `json:"publishing-to,omitempty"`
 
+	// discovery is what the agent watches, in numbers. The agent writes it, when it changes and at most every 10 seconds.
+	// +optional
+	Discovery *MeshSyncDiscoveryStatus `json:"discovery,omitempty"`
+
+	// resources are the watched kinds one by one, those with problems first: the worst 50 of them. The agent writes it.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=50
+	Resources []ResourceStatus `json:"resources,omitempty"`
+
 	// conditions of the MeshSync: Ready while the wanted agents run, are connected to the broker and have seen every watched
 	// kind once, Progressing while a change rolls out, Degraded while something keeps it from being as the spec asks, Warning
-	// while something works but should be changed, Forbidden while the watch-list names more than agents may read.
+	// while something works but should be changed, Forbidden while the watch-list names more than agents may read. The agent
+	// writes two: WatchListValid while every entry of the watch-list can be used, Discovered while it has seen every object of
+	// the kinds that it can watch.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
+
+// MeshSyncDiscoveryStatus is what the agent watches, in numbers.
+type MeshSyncDiscoveryStatus struct {
+	// observedWatchListHash names the watch-list in force. It changes with everything that the list and spec.discovery say.
+	// +optional
+	ObservedWatchListHash string `json:"observedWatchListHash,omitempty"`
+
+	// generation of the MeshSync whose watch-list and discovery the agent has taken over.
+	// +optional
+	Generation int64 `json:"generation,omitempty"`
+
+	// kindsWanted is how many kinds the watch-list asks for, served or not.
+	KindsWanted int32 `json:"kindsWanted"`
+
+	// kindsSynced is how many of them are watched, and have been seen as a whole.
+	KindsSynced int32 `json:"kindsSynced"`
+
+	// objects is how many objects of these kinds there are. It is brought up to date once a minute; the metric
+	// meshery_meshsync_objects ticks live.
+	Objects int64 `json:"objects"`
+
+	// lastSyncTime is when a kind was last seen as a whole.
+	// +optional
+	LastSyncTime *metav1.Time `json:"lastSyncTime,omitempty"`
+}
+
+// ResourceStatus is one kind on the watch-list.
+type ResourceStatus struct {
+	// resource as it is written in a watch-list: <plural>.<version>.<group>. What no kind is served for is as in the list.
+	Resource string `json:"resource"`
+
+	// state of the watch.
+	State ResourceState `json:"state"`
+
+	// objects of this kind, as of when status was written.
+	Objects int64 `json:"objects"`
+
+	// message says why it is not synced.
+	// +optional
+	Message string `json:"message,omitempty"`
+}
+
+// ResourceState is how far the agent is with a kind.
+//
+// +kubebuilder:validation:Enum=Syncing;Synced;NotServed;Forbidden;Failed
+type ResourceState string
+
+// The states of a kind.
+const (
+	// ResourceSyncing: it has not been seen as a whole yet.
+	ResourceSyncing ResourceState = "Syncing"
+	// ResourceSynced: it has been seen as a whole, and is watched.
+	ResourceSynced ResourceState = "Synced"
+	// ResourceNotServed: the API server does not serve it (yet), or not for listing and watching.
+	ResourceNotServed ResourceState = "NotServed"
+	// ResourceForbidden: the agent may not list or watch it.
+	ResourceForbidden ResourceState = "Forbidden"
+	// ResourceFailed: it cannot be listed or watched at the moment. It is tried again.
+	ResourceFailed ResourceState = "Failed"
+)
+
+// ResourceStates are all states of a kind, from the best to the worst.
+var ResourceStates = []ResourceState{ResourceSynced, ResourceSyncing, ResourceNotServed, ResourceForbidden, ResourceFailed}
 
 // MeshSyncList is a list of MeshSyncs.
 //

@@ -68,6 +68,16 @@ func (in MeshSyncBroker) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in MeshSyncDiscovery) OpenAPIModelName() string {
+	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncDiscovery"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in MeshSyncDiscoveryStatus) OpenAPIModelName() string {
+	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncDiscoveryStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in MeshSyncList) OpenAPIModelName() string {
 	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncList"
 }
@@ -88,6 +98,11 @@ func (in MeshSyncStatus) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in NamespaceSelection) OpenAPIModelName() string {
+	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.NamespaceSelection"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in NativeBroker) OpenAPIModelName() string {
 	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.NativeBroker"
 }
@@ -95,6 +110,11 @@ func (in NativeBroker) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in PodSettings) OpenAPIModelName() string {
 	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.PodSettings"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ResourceStatus) OpenAPIModelName() string {
+	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.ResourceStatus"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.

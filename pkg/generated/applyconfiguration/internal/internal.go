@@ -606,6 +606,46 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.meshery.operator.pkg.apis.meshery.v1alpha1.NativeBroker
       default: {}
+- name: io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncDiscovery
+  map:
+    fields:
+    - name: depth
+      type:
+        scalar: string
+    - name: maxTier
+      type:
+        scalar: numeric
+    - name: namespaces
+      type:
+        namedType: io.meshery.operator.pkg.apis.meshery.v1alpha1.NamespaceSelection
+      default: {}
+    - name: onRemoval
+      type:
+        scalar: string
+- name: io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncDiscoveryStatus
+  map:
+    fields:
+    - name: generation
+      type:
+        scalar: numeric
+    - name: kindsSynced
+      type:
+        scalar: numeric
+      default: 0
+    - name: kindsWanted
+      type:
+        scalar: numeric
+      default: 0
+    - name: lastSyncTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: objects
+      type:
+        scalar: numeric
+      default: 0
+    - name: observedWatchListHash
+      type:
+        scalar: string
 - name: io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncSessions
   map:
     fields:
@@ -624,6 +664,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: broker
       type:
         namedType: io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncBroker
+      default: {}
+    - name: discovery
+      type:
+        namedType: io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncDiscovery
       default: {}
     - name: imagePullSecrets
       type:
@@ -681,9 +725,33 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+    - name: discovery
+      type:
+        namedType: io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncDiscoveryStatus
     - name: publishing-to
       type:
         scalar: string
+    - name: resources
+      type:
+        list:
+          elementType:
+            namedType: io.meshery.operator.pkg.apis.meshery.v1alpha1.ResourceStatus
+          elementRelationship: atomic
+- name: io.meshery.operator.pkg.apis.meshery.v1alpha1.NamespaceSelection
+  map:
+    fields:
+    - name: exclude
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: include
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: io.meshery.operator.pkg.apis.meshery.v1alpha1.NativeBroker
   map:
     fields:
@@ -693,6 +761,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: namespace
       type:
         scalar: string
+- name: io.meshery.operator.pkg.apis.meshery.v1alpha1.ResourceStatus
+  map:
+    fields:
+    - name: message
+      type:
+        scalar: string
+    - name: objects
+      type:
+        scalar: numeric
+      default: 0
+    - name: resource
+      type:
+        scalar: string
+      default: ""
+    - name: state
+      type:
+        scalar: string
+      default: ""
 - name: io.meshery.operator.pkg.apis.meshery.v1alpha1.SecretReference
   map:
     fields:

@@ -24,6 +24,8 @@ type MeshSyncSpecApplyConfiguration struct {
 	WatchList *WatchListApplyConfiguration `json:"watch-list,omitempty"`
 	// informer_config is what older documents call watch-list, and is deprecated. It is used where watch-list says nothing.
 	InformerConfig *WatchListApplyConfiguration `json:"informer_config,omitempty"`
+	// discovery says how much of the watched kinds is read and published.
+	Discovery *MeshSyncDiscoveryApplyConfiguration `json:"discovery,omitempty"`
 	// sessions lets Meshery Server look into pods through the agent. All are off unless turned on, and need the ceiling
 	// ClusterRole to name pods/log and pods/exec.
 	Sessions *MeshSyncSessionsApplyConfiguration `json:"sessions,omitempty"`
@@ -76,6 +78,14 @@ func (b *MeshSyncSpecApplyConfiguration) WithWatchList(value *WatchListApplyConf
 // If called multiple times, the InformerConfig field is set to the value of the last call.
 func (b *MeshSyncSpecApplyConfiguration) WithInformerConfig(value *WatchListApplyConfiguration) *MeshSyncSpecApplyConfiguration {
 	b.InformerConfig = value
+	return b
+}
+
+// WithDiscovery sets the Discovery field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Discovery field is set to the value of the last call.
+func (b *MeshSyncSpecApplyConfiguration) WithDiscovery(value *MeshSyncDiscoveryApplyConfiguration) *MeshSyncSpecApplyConfiguration {
+	b.Discovery = value
 	return b
 }
 

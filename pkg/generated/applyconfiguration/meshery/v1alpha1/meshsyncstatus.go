@@ -15,9 +15,15 @@ import (
 type MeshSyncStatusApplyConfiguration struct {
 	// publishing-to is the broker in use, as host:port.
 	PublishingTo *string `json:"publishing-to,omitempty"`
+	// discovery is what the agent watches, in numbers. The agent writes it, when it changes and at most every 10 seconds.
+	Discovery *MeshSyncDiscoveryStatusApplyConfiguration `json:"discovery,omitempty"`
+	// resources are the watched kinds one by one, those with problems first: the worst 50 of them. The agent writes it.
+	Resources []ResourceStatusApplyConfiguration `json:"resources,omitempty"`
 	// conditions of the MeshSync: Ready while the wanted agents run, are connected to the broker and have seen every watched
 	// kind once, Progressing while a change rolls out, Degraded while something keeps it from being as the spec asks, Warning
-	// while something works but should be changed, Forbidden while the watch-list names more than agents may read.
+	// while something works but should be changed, Forbidden while the watch-list names more than agents may read. The agent
+	// writes two: WatchListValid while every entry of the watch-list can be used, Discovered while it has seen every object of
+	// the kinds that it can watch.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 }
 
@@ -32,6 +38,27 @@ func MeshSyncStatus() *MeshSyncStatusApplyConfiguration {
 // If called multiple times, the PublishingTo field is set to the value of the last call.
 func (b *MeshSyncStatusApplyConfiguration) WithPublishingTo(value string) *MeshSyncStatusApplyConfiguration {
 	b.PublishingTo = &value
+	return b
+}
+
+// WithDiscovery sets the Discovery field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Discovery field is set to the value of the last call.
+func (b *MeshSyncStatusApplyConfiguration) WithDiscovery(value *MeshSyncDiscoveryStatusApplyConfiguration) *MeshSyncStatusApplyConfiguration {
+	b.Discovery = value
+	return b
+}
+
+// WithResources adds the given value to the Resources field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Resources field.
+func (b *MeshSyncStatusApplyConfiguration) WithResources(values ...*ResourceStatusApplyConfiguration) *MeshSyncStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithResources")
+		}
+		b.Resources = append(b.Resources, *values[i])
+	}
 	return b
 }
 
