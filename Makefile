@@ -20,8 +20,9 @@ test: ## Run all tests: unit, integration (real API server and NATS), e2e (real 
 	@hack/test.sh
 
 .PHONY: bench
-bench: ## Measure what many Brokers and MeshSyncs cost the operator (SCALE=100 of each)
+bench: ## Measure what many Brokers and MeshSyncs cost the operator (SCALE=100 of each), and many kinds the agent (KINDS=300)
 	MESHERY_SCALE=$(or $(SCALE),100) go test ./pkg/operator -run '^TestARestartOfManyCostsNothing$$' -count=1 -timeout 60m -v 2>&1 | grep -vE '^[IEW][0-9]{4} '
+	MESHERY_KINDS=$(or $(KINDS),300) go test ./test/watchscale -count=1 -timeout 60m -v
 
 .PHONY: help
 help: ## Show this list
@@ -31,7 +32,7 @@ help: ## Show this list
 
 .PHONY: faults
 faults: ## Try every fault of the API server, its clients and deletions ROUNDS times (10; FAULTS_SEED repeats a run)
-	FAULTS_ROUNDS=$(or $(ROUNDS),10) go test -count=1 -timeout 2h -v ./test/faults
+	FAULTS_ROUNDS=$(or $(ROUNDS),10) go test -count=1 -timeout 2h -v ./test/faults ./test/watchfaults
 
 .PHONY: soak
 soak: ## Chaos on a real node for DURATION (10m; CHAOS_SEED repeats a run); needs Linux and root
