@@ -66,6 +66,7 @@ func TestInstallationLifeCycle(t *testing.T) {
 		}
 	})
 	t.Run("the stream shows the cluster and its changes", c.stream)
+	t.Run("an edit of the watch-list changes the stream", c.watchListEdit)
 	t.Run("the samples fit a first installation", func(t *testing.T) {
 		samples, err := filepath.Glob(manifests + "/samples/*.yaml")
 		if err != nil || len(samples) == 0 {
@@ -183,6 +184,7 @@ func (c *cluster) waitReady(t *testing.T) {
 
 // verificationCommands are those of the users' documentation. Where ours differ from what stands there, it is said.
 func (c *cluster) verificationCommands(t *testing.T) {
+	c.run(t, "wait", "meshsync", "-n", namespace, "meshery-meshsync", "--for=condition=Discovered", "--timeout=60s")
 	for _, test := range []struct {
 		command string
 		want    string // a regular expression
@@ -193,7 +195,7 @@ func (c *cluster) verificationCommands(t *testing.T) {
 		{"get pods -n meshery -l app=meshery-meshsync", `meshery-meshsync-\S+ +1/1 +Running +0`},
 		{"get crd", `(?s)brokers\.meshery\.io.*meshsyncs\.meshery\.io`},
 		{"get broker -n meshery", `meshery-broker +True +1 +meshery-broker\.meshery\.svc\.cluster\.local:4222`},
-		{"get meshsync -n meshery", `meshery-meshsync +True +1 +meshery-broker\.meshery\.svc\.cluster\.local:4222`},
+		{"get meshsync -n meshery", `meshery-meshsync +True +1 +[1-9]\d* +[1-9]\d* +[1-9]\d* +meshery-broker\.meshery\.svc\.cluster\.local:4222`},
 		{"get br,msync -n meshery", `(?s)broker\.meshery\.io/meshery-broker.*meshsync\.meshery\.io/meshery-meshsync`},
 		{"get meshsync -n meshery meshery-meshsync -o yaml", `(?s)watch-list:.*whitelist: \|.*pods\.v1\..*publishing-to: meshery-broker\.meshery\.svc\.cluster\.local:4222`},
 		// The documentation shows an address: without a cloud it stays pending.
