@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	appsac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
@@ -42,7 +43,7 @@ func (c *brokerController) sync(ctx context.Context, key cache.ObjectName) (time
 	secrets, secretErr := c.gatherSecrets(ctx, broker)
 	statefulSet := c.liveStatefulSet(broker)
 	possible, kept := keepStorage(broker, statefulSet)
-	live, applyErr := c.write(ctx, possible, secrets)
+	live, applyErr := c.write(ctx, possible, secrets, statefulSet)
 	if apierrors.IsConflict(applyErr) {
 		return 0, applyErr // the cache is behind: nothing to tell
 	}
@@ -83,9 +84,15 @@ func (c *brokerController) liveService(broker *v1alpha1.Broker) *corev1.Service 
 }
 
 // write brings the Broker's objects into the wanted state and returns them.
-func (c *brokerController) write(ctx context.Context, broker *v1alpha1.Broker, secrets []*corev1.Secret) ([]metav1.Object, error) {
+func (c *brokerController) write(ctx context.Context, broker *v1alpha1.Broker, secrets []*corev1.Secret, servers *appsv1.StatefulSet) ([]metav1.Object, error) {
 	clearErr := c.clearService(ctx, broker)
-	live, applyErr := c.apply(ctx, broker.Namespace, controlledBy(broker), brokerObjects(broker, secrets, c.options))
+	objects := brokerObjects(broker, secrets, c.options)
+	for _, object := range objects {
+		if want, ok := object.(*appsac.StatefulSetApplyConfiguration); ok && servers != nil {
+			want.WithUID(servers.UID) // its volumes may be what is wanted: not of others that take its place
+		}
+	}
+	live, applyErr := c.apply(ctx, broker.Namespace, controlledBy(broker), objects)
 	return live, errors.Join(clearErr, applyErr, c.tidy(ctx, broker, find[*appsv1.StatefulSet](live, broker.Name)))
 }
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -164,7 +165,13 @@ func (a *applier) ensureOne(ctx context.Context, namespace string, owned func(me
 	case *coreac.ServiceAccountApplyConfiguration:
 		return ensure(ctx, a, owned, "ServiceAccount", *want.Name, want, c.serviceAccounts.ServiceAccounts(namespace), core.ServiceAccounts(namespace), coreac.ExtractServiceAccount)
 	case *appsac.StatefulSetApplyConfiguration:
-		return ensure(ctx, a, owned, "StatefulSet", *want.Name, want, c.statefulSets.StatefulSets(namespace), apps.StatefulSets(namespace), appsac.ExtractStatefulSet)
+		var statefulSets cachedObjects[*appsv1.StatefulSet] = c.statefulSets.StatefulSets(namespace)
+		if derivedFrom := want.UID; derivedFrom != nil {
+			want.UID = nil // which is not applied
+			defer func() { want.UID = derivedFrom }()
+			statefulSets = pinned[*appsv1.StatefulSet]{statefulSets, *derivedFrom}
+		}
+		return ensure(ctx, a, owned, "StatefulSet", *want.Name, want, statefulSets, apps.StatefulSets(namespace), appsac.ExtractStatefulSet)
 	case *appsac.DeploymentApplyConfiguration:
 		return ensure(ctx, a, owned, "Deployment", *want.Name, want, c.deployments.Deployments(namespace), apps.Deployments(namespace), appsac.ExtractDeployment)
 	case *coreac.SecretApplyConfiguration:
@@ -193,6 +200,20 @@ type cachedObjects[T any] interface {
 type apiObjects[T, C any] interface {
 	Get(ctx context.Context, name string, options metav1.GetOptions) (T, error)
 	Apply(ctx context.Context, want C, options metav1.ApplyOptions) (T, error)
+}
+
+// pinned knows one object only. What is wanted was derived from it, and must not be applied to another of its name, or to none.
+type pinned[T metav1.Object] struct {
+	objects cachedObjects[T]
+	uid     types.UID
+}
+
+func (p pinned[T]) Get(name string) (T, error) {
+	live, err := p.objects.Get(name)
+	if apierrors.IsNotFound(err) || err == nil && live.GetUID() != p.uid {
+		err = apierrors.NewConflict(schema.GroupResource{}, name, errors.New("the object that is wanted otherwise is gone"))
+	}
+	return live, err
 }
 
 // withUID is an apply configuration that may say of which object it is.
