@@ -21,7 +21,7 @@ func Redact(obj *unstructured.Unstructured) *unstructured.Unstructured {
 		return obj
 	}
 	redacted := &unstructured.Unstructured{Object: maps.Clone(obj.Object)}
-	for _, member := range []string{"data", "stringData"} {
+	for _, member := range []string{"data", "stringData", "binaryData"} {
 		if value, ok := obj.Object[member]; ok {
 			redacted.Object[member] = redactValues(member, value)
 		}
@@ -40,7 +40,7 @@ func redactValues(member string, value any) any {
 		return nil
 	}
 	replacement := Redacted
-	if member == "data" { // holds base64
+	if member == "data" || member == "binaryData" { // they hold base64
 		replacement = base64.StdEncoding.EncodeToString([]byte(Redacted))
 	}
 	redacted := make(map[string]any, len(values))
@@ -55,12 +55,19 @@ func redactValues(member string, value any) any {
 func redactLastApplied(annotations map[string]string) map[string]string {
 	result := maps.Clone(annotations)
 	delete(result, lastApplied)
+	if copied := RedactCopy(annotations[lastApplied]); copied != "" {
+		result[lastApplied] = copied
+	}
+	return result
+}
 
+// RedactCopy rewrites a Secret as JSON text without its values. It is empty if the text is no JSON object.
+func RedactCopy(text string) string {
 	var applied map[string]any
-	decoder := json.NewDecoder(strings.NewReader(annotations[lastApplied]))
+	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
 	if err := decoder.Decode(&applied); err != nil {
-		return result
+		return ""
 	}
 	for member, value := range applied {
 		switch member {
@@ -69,8 +76,9 @@ func redactLastApplied(annotations map[string]string) map[string]string {
 			applied[member] = redactValues(member, value)
 		}
 	}
-	if text, err := json.Marshal(applied); err == nil {
-		result[lastApplied] = string(text)
+	redacted, err := json.Marshal(applied)
+	if err != nil {
+		return ""
 	}
-	return result
+	return string(redacted)
 }

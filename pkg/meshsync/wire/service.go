@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/json"
 	"net"
 	"strconv"
 
@@ -10,6 +11,11 @@ import (
 // IsService reports whether obj is a Service of the core group: others (Knative's) share its kind.
 func IsService(obj *unstructured.Unstructured) bool {
 	return obj.GetKind() == "Service" && obj.GetAPIVersion() == "v1"
+}
+
+// ServiceMetadata is the component_metadata of a Service, as JSON.
+func ServiceMetadata(obj *unstructured.Unstructured) ([]byte, error) {
+	return json.Marshal(serviceMetadata(obj))
 }
 
 // serviceMetadata says where a Service can be reached: from outside first, then from inside the cluster. It is derived from
