@@ -150,7 +150,7 @@ func TestStatusTellsTheTruth(t *testing.T) {
 			whitelist: inJSON("[{Resource: secrets.v1.}, services.v1.]"),
 			rules:     []string{mayRead(services)},
 			want: []string{understood, "Discovered True SomeKindsMissing: 1 of 2 kinds were seen; may not be read: secrets.v1.",
-				"generation 7, 1 of 2 kinds, 1 objects", "secrets.v1. Forbidden 0: may not list it in namespace NAMESPACE", "services.v1. Synced 1"},
+				"generation 7, 1 of 2 kinds, 1 objects", "secrets.v1. Forbidden 0: whitelist entry 1: may not list it in namespace NAMESPACE", "services.v1. Synced 1"},
 		},
 		"a kind that is not served": {
 			whitelist: inJSON("[{Resource: secrets.v1.}, things.v1.example.com]"),
@@ -160,7 +160,7 @@ func TestStatusTellsTheTruth(t *testing.T) {
 		"a kind that cannot be listed like this": {
 			whitelist: inJSON("[{Resource: secrets.v1.}, {Resource: services.v1., fieldSelector: spec.nothing=1}]"),
 			want: []string{understood, "Discovered False KindsFailing: 1 of 2 kinds were seen; cannot be watched at the moment: services.v1.",
-				"generation 7, 1 of 2 kinds, 2 objects", `services.v1. Failed 0: field label not supported: spec.nothing`, "secrets.v1. Synced 2"},
+				"generation 7, 1 of 2 kinds, 2 objects", `services.v1. Failed 0: whitelist entry 2: field label not supported: spec.nothing`, "secrets.v1. Synced 2"},
 		},
 		"more kinds than are named": {
 			whitelist: inJSON("[{Resource: secrets.v1.}, " + strings.Join(many, ", ") + "]"),

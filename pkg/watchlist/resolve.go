@@ -16,6 +16,9 @@ import (
 
 // Target is a kind to watch, and how.
 type Target struct {
+	// Position of the entry that names the kind, from 1; 0 if it is a wildcard, or of the default list.
+	Position int
+
 	Resource schema.GroupVersionResource
 	Kind     string
 	Tier     int // from 1 to LastTier
@@ -205,9 +208,9 @@ func (r *resolver) choose(e entry, kind Kind) {
 	}
 }
 
-// differs reports whether two targets for one kind differ in more than events.
+// differs reports whether two targets for one kind differ in what they watch, in more than events.
 func (t Target) differs(other Target) bool {
-	other.Events = t.Events
+	other.Events, other.Position = t.Events, t.Position
 	return !reflect.DeepEqual(t, other)
 }
 
@@ -320,6 +323,9 @@ func (r *resolver) target(e entry, kind Kind) *Target {
 		Depth:         cmp.Or(e.Depth, r.list.discovery.Depth),
 		LabelSelector: e.LabelSelector,
 		FieldSelector: e.FieldSelector,
+	}
+	if !e.wild() {
+		target.Position = e.position
 	}
 	if !kind.Namespaced {
 		return target

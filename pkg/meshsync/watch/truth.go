@@ -21,6 +21,7 @@ type truth struct {
 	generation int64  // of the MeshSync that it is from
 	newest     int64  // generation that has come in
 	listErr    error  // why what was asked for last cannot be read
+	targets    []watchlist.Target
 	missing    []watchlist.Missing
 	problems   []watchlist.Problem
 	kinds      []v1alpha1.ResourceStatus
@@ -55,11 +56,11 @@ func (t truth) status() v1alpha1.MeshSyncStatus {
 // allKinds are those that are watched, or would be, and those that are named and not served.
 func (t truth) allKinds() []v1alpha1.ResourceStatus {
 	kinds := slices.Clone(t.kinds)
+	for i := range kinds {
+		kinds[i].Message = t.whereNamed(kinds[i])
+	}
 	for _, entry := range t.missing {
-		one := v1alpha1.ResourceStatus{Resource: entry.Name, State: v1alpha1.ResourceNotServed, Message: entry.Reason}
-		if entry.Position > 0 {
-			one.Message = fmt.Sprintf("whitelist entry %d: %s", entry.Position, entry.Reason)
-		}
+		one := v1alpha1.ResourceStatus{Resource: entry.Name, State: v1alpha1.ResourceNotServed, Message: atEntry(entry.Position, entry.Reason)}
 		if entry.Silent {
 			one.State = v1alpha1.ResourceFailed
 		}
@@ -68,6 +69,26 @@ func (t truth) allKinds() []v1alpha1.ResourceStatus {
 		}
 	}
 	return kinds
+}
+
+// whereNamed says of a kind that cannot be watched which entry names it, and why it cannot.
+func (t truth) whereNamed(kind v1alpha1.ResourceStatus) string {
+	if kind.State == v1alpha1.ResourceSynced || kind.State == v1alpha1.ResourceSyncing {
+		return kind.Message
+	}
+	for _, target := range t.targets {
+		if watchlist.Format(target.Resource) == kind.Resource {
+			return atEntry(target.Position, kind.Message)
+		}
+	}
+	return kind.Message
+}
+
+func atEntry(position int, message string) string {
+	if position == 0 {
+		return message
+	}
+	return fmt.Sprintf("whitelist entry %d: %s", position, message)
 }
 
 func (t truth) watchListValid() metav1.Condition {

@@ -313,7 +313,10 @@ func (w *Watcher) Status() v1alpha1.MeshSyncStatus {
 	if w.inForce == w.list && w.given.Err == nil {
 		w.generation = w.given.Generation
 	}
-	known := truth{generation: w.generation, newest: w.given.Generation, listErr: w.given.Err, missing: w.resolution.Missing, problems: w.resolution.Problems}
+	known := truth{
+		generation: w.generation, newest: w.given.Generation, listErr: w.given.Err,
+		targets: w.resolution.Targets, missing: w.resolution.Missing, problems: w.resolution.Problems,
+	}
 	if w.inForce != nil {
 		known.hash = w.inForce.Hash()
 	}
