@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 
 	"meshery.io/operator/pkg/telemetry"
+	"meshery.io/operator/pkg/telemetry/protect"
 )
 
 // metricsService is the Service of manifests/ in front of --secure-metrics-addr.
@@ -36,5 +37,5 @@ func secureMetrics(ctx context.Context, config *rest.Config, options *Options, g
 		return nil, nil, fmt.Errorf("--secure-metrics-cert-dir=%q: %w", options.SecureMetricsCertDir, err)
 	}
 	strangers := flowcontrol.NewTokenBucketPassiveRateLimiter(reviewQPS, reviewBurst)
-	return telemetry.Protect(telemetry.MetricsHandler(gatherer), client, strangers), serverTLS, nil
+	return protect.Handler(telemetry.MetricsHandler(gatherer), client, strangers), serverTLS, nil
 }

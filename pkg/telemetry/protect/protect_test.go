@@ -1,4 +1,4 @@
-package telemetry
+package protect
 
 import (
 	"fmt"
@@ -45,7 +45,7 @@ func TestStrangersDoNotStarveReaders(t *testing.T) {
 	const burst = 5
 	r := &reviewer{welcome: map[string]bool{"reader": true}}
 	now := time.Now()
-	handler := protect(http.NotFoundHandler(), r.client(), flowcontrol.NewTokenBucketPassiveRateLimiter(0.001, burst), func() time.Time { return now })
+	handler := newHandler(http.NotFoundHandler(), r.client(), flowcontrol.NewTokenBucketPassiveRateLimiter(0.001, burst), func() time.Time { return now })
 	ask := func(token string) int {
 		request := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 		request.Header.Set("Authorization", "Bearer "+token)

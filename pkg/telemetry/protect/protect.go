@@ -1,4 +1,5 @@
-package telemetry
+// Package protect keeps what is served over HTTP for those accounts of a cluster that may read it.
+package protect
 
 import (
 	"context"
@@ -28,7 +29,7 @@ const (
 	verdictsKept = 256 // of each kind
 )
 
-// Protect lets a request through to next only with a bearer token of somebody who may "get" the request's path, a non-resource
+// Handler lets a request through to next only with a bearer token of somebody who may "get" the request's path, a non-resource
 // URL, by the cluster's own RBAC. Without a token, or with one that the API server does not know, the answer is 401; to those who
 // may not it is 403; and 503 while the API server cannot be asked.
 //
@@ -37,11 +38,11 @@ const (
 //
 // k8s.io/apiserver has authenticators and authorizers that do this and much more. It would bring half an API server into the
 // module's dependencies, for two requests.
-func Protect(next http.Handler, client kubernetes.Interface, strangers flowcontrol.PassiveRateLimiter) http.Handler {
-	return protect(next, client, strangers, time.Now)
+func Handler(next http.Handler, client kubernetes.Interface, strangers flowcontrol.PassiveRateLimiter) http.Handler {
+	return newHandler(next, client, strangers, time.Now)
 }
 
-func protect(next http.Handler, client kubernetes.Interface, strangers flowcontrol.PassiveRateLimiter, now func() time.Time) http.Handler {
+func newHandler(next http.Handler, client kubernetes.Interface, strangers flowcontrol.PassiveRateLimiter, now func() time.Time) http.Handler {
 	d := &doorkeeper{
 		client: client, strangers: strangers, now: now,
 		entered: cache.NewLRUExpireCache(verdictsKept), refused: cache.NewLRUExpireCache(verdictsKept),
