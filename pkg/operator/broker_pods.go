@@ -120,7 +120,7 @@ func natsContainer(broker *v1alpha1.Broker, image string) *coreac.ContainerApply
 			coreac.VolumeMount().WithName("config").WithMountPath(natsConfigDir).WithReadOnly(true),
 			coreac.VolumeMount().WithName(dataVolume).WithMountPath(natsDataDir),
 		)
-	if limit := memoryLimit(broker.Spec.Resources); limit > 0 {
+	if limit := memoryLimit(broker.Spec.Resources, brokerMemoryLimit); limit > 0 {
 		container.WithEnv(coreac.EnvVar().WithName("GOMEMLIMIT").WithValue(strconv.FormatInt(limit/100*85, 10)))
 	}
 	return container
@@ -144,10 +144,10 @@ func asClusterMember(broker *v1alpha1.Broker, container *coreac.ContainerApplyCo
 // quoted is the value of another environment variable, as text in nats.conf.
 func quoted(variable string) string { return `"$(` + variable + `)"` }
 
-// memoryLimit of the server in bytes, 0 for none.
-func memoryLimit(settings *corev1.ResourceRequirements) int64 {
+// memoryLimit in bytes that a user has set, or the one otherwise; 0 for none.
+func memoryLimit(settings *corev1.ResourceRequirements, otherwise string) int64 {
 	if settings == nil {
-		limit := resource.MustParse(brokerMemoryLimit)
+		limit := resource.MustParse(otherwise)
 		return limit.Value()
 	}
 	return settings.Limits.Memory().Value()

@@ -132,6 +132,9 @@ func meshSyncDeployment(meshSync *v1alpha1.MeshSync, broker target, options *Opt
 			WithTemplate(pod))
 }
 
+// agentMemoryLimit leaves room for many large messages that a broker does not take at the moment.
+const agentMemoryLimit = "1Gi"
+
 func meshSyncContainer(meshSync *v1alpha1.MeshSync, broker target, options *Options) *coreac.ContainerApplyConfiguration {
 	image, _ := meshSyncImage(meshSync, options)
 	container := coreac.Container().
@@ -143,8 +146,7 @@ func meshSyncContainer(meshSync *v1alpha1.MeshSync, broker target, options *Opti
 		WithStartupProbe(httpProbe("/healthz", meshery.PortAgentName).WithPeriodSeconds(1).WithFailureThreshold(60)).
 		WithReadinessProbe(httpProbe("/readyz", meshery.PortAgentName).WithPeriodSeconds(5).WithFailureThreshold(2)).
 		WithLivenessProbe(httpProbe("/healthz", meshery.PortAgentName).WithPeriodSeconds(20).WithFailureThreshold(3)).
-		// The limit leaves room for the objects of a large cluster, which the agent holds while it lists them.
-		WithResources(resources("100m", "128Mi", "4Gi")).
+		WithResources(resources("50m", "64Mi", agentMemoryLimit)).
 		WithSecurityContext(hardenedContainer())
 	if broker.authoritySecret != "" {
 		container.WithVolumeMounts(coreac.VolumeMount().WithName(authorityVolume).WithMountPath(authorityDir).WithReadOnly(true))
@@ -157,6 +159,9 @@ func meshSyncEnv(meshSync *v1alpha1.MeshSync, broker target) []*coreac.EnvVarApp
 		return coreac.EnvVar().WithName(name).WithValue(value)
 	}
 	var env []*coreac.EnvVarApplyConfiguration
+	if limit := memoryLimit(meshSync.Spec.Resources, agentMemoryLimit); limit > 0 {
+		env = append(env, literal("GOMEMLIMIT", strconv.FormatInt(limit/100*90, 10)))
+	}
 	for _, value := range broker.login { // before the URL, which may refer to one
 		env = append(env, secretEnv(value.env, value.secret, value.key))
 	}

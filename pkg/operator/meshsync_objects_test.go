@@ -4,6 +4,9 @@ import (
 	"maps"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 )
 
@@ -34,5 +37,29 @@ func TestTheWatchListHasItsThreeKeysOnly(t *testing.T) {
 		if err := checkWatchList(meshSync); err != nil {
 			t.Errorf("%v: %v", test.data, err)
 		}
+	}
+}
+
+func TestTheAgentKnowsItsMemory(t *testing.T) {
+	for name, test := range map[string]struct {
+		resources *corev1.ResourceRequirements
+		want      string
+	}{
+		"the default's":   {nil, "966367620"}, // 90 % of 1Gi
+		"the user's":      {&corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("100M")}}, "90000000"},
+		"without a limit": {&corev1.ResourceRequirements{}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			meshSync := newMeshSync(func(m *v1alpha1.MeshSync) { m.Spec.Resources = test.resources })
+			got := ""
+			for _, variable := range meshSyncEnv(meshSync, target{}) {
+				if *variable.Name == "GOMEMLIMIT" {
+					got = *variable.Value
+				}
+			}
+			if got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
 	}
 }

@@ -92,19 +92,19 @@ func TestPodSettingsAreLive(t *testing.T) {
 			return nil
 		})
 	}
-	set(`{"resources":{"limits":{"memory":"1Gi"}},"nodeSelector":{"disk":"ssd"},"tolerations":[{"key":"a","operator":"Exists"}],
+	set(`{"resources":{"limits":{"memory":"900Mi"}},"nodeSelector":{"disk":"ssd"},"tolerations":[{"key":"a","operator":"Exists"}],
 		"affinity":{"podAntiAffinity":{"preferredDuringSchedulingIgnoredDuringExecution":[{"weight":1,"podAffinityTerm":{"topologyKey":"zone"}}]}},
 		"imagePullSecrets":[{"name":"p"}],"priorityClassName":"high"}`)
 	eventuallyPods("settings arrive", func(pod *corev1.PodSpec) bool {
 		resources := pod.Containers[0].Resources
-		return resources.Limits.Memory().String() == "1Gi" && len(resources.Requests) == 0 &&
+		return resources.Limits.Memory().String() == "900Mi" && len(resources.Requests) == 0 &&
 			pod.NodeSelector["disk"] == "ssd" && len(pod.Tolerations) == 1 && pod.Affinity != nil && pod.Affinity.PodAntiAffinity != nil &&
 			len(pod.ImagePullSecrets) == 1 && pod.PriorityClassName == "high"
 	})
 	set(`{"resources":null,"nodeSelector":null,"tolerations":null,"affinity":null,"imagePullSecrets":null,"priorityClassName":null}`)
 	eventuallyPods("settings are gone", func(pod *corev1.PodSpec) bool {
 		resources := pod.Containers[0].Resources
-		return resources.Limits.Memory().String() != "1Gi" && len(resources.Requests) == 2 &&
+		return resources.Limits.Memory().String() != "900Mi" && len(resources.Requests) == 2 &&
 			len(pod.NodeSelector) == 0 && len(pod.Tolerations) == 0 && pod.Affinity == nil && len(pod.ImagePullSecrets) == 0 && pod.PriorityClassName == ""
 	})
 }
