@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"time"
 
@@ -57,6 +58,20 @@ func (c *cluster) count(fits func(audited) bool) int {
 			n++
 		}
 	}
+	return n
+}
+
+// await returns a count once it is what it should be at least: a request may come a moment after what it is told by, and its line in the
+// audit log another moment later.
+func (c *cluster) await(what string, count func() int, least int) int {
+	c.t.Helper()
+	n := 0
+	c.eventually(what, func() error {
+		if n = count(); n < least {
+			return fmt.Errorf("%d, want %d", n, least)
+		}
+		return nil
+	})
 	return n
 }
 

@@ -2,11 +2,8 @@ package meshsync
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/transport"
@@ -22,6 +18,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"meshery.io/operator/pkg/generated/clientset/versioned"
+	"meshery.io/operator/pkg/meshsync/watch/raw"
 	"meshery.io/operator/pkg/telemetry"
 )
 
@@ -38,7 +35,7 @@ const (
 // cluster is the clients of one API server. They share connections.
 type cluster struct {
 	dynamic   dynamic.Interface
-	metadata  metadata.Interface
+	raw       *raw.Client
 	discovery *discovery.DiscoveryClient
 	meshery   versioned.Interface
 	close     func() // the connections
@@ -54,13 +51,13 @@ func openCluster(kubeconfig, kubeContext string) (*cluster, error) {
 		return nil, fmt.Errorf("find the cluster by --kubeconfig, KUBECONFIG, ~/.kube/config or from inside of it: %w", err)
 	}
 	config.QPS, config.Burst = clientQPS, clientBurst
+	config.DisableCompression = true // it costs an API server more than the network beside it
 	config.UserAgent = "meshsync/" + telemetry.Version()
 	config.WarningHandler = rest.NoWarnings{} // that a kind on the watch-list is deprecated is not for the agent to say
 	return newCluster(config)
 }
 
 func newCluster(config *rest.Config) (*cluster, error) {
-	config.Wrap(func(base http.RoundTripper) http.RoundTripper { return plainEnds{base} })
 	if file := config.BearerTokenFile; file != "" {
 		// By itself client-go reads the file once a minute only, whatever the API server says to the token.
 		config.BearerToken, config.BearerTokenFile = "", ""
@@ -76,7 +73,7 @@ func newCluster(config *rest.Config) (*cluster, error) {
 	if c.dynamic, err = dynamic.NewForConfigAndClient(config, client); err != nil {
 		return nil, err
 	}
-	if c.metadata, err = metadata.NewForConfigAndClient(config, client); err != nil {
+	if c.raw, err = raw.NewForConfigAndClient(config, client); err != nil {
 		return nil, err
 	}
 	if c.discovery, err = discovery.NewDiscoveryClientForConfigAndClient(config, client); err != nil {
@@ -91,7 +88,7 @@ func newCluster(config *rest.Config) (*cluster, error) {
 // identify returns the uid of the namespace kube-system, which names the cluster. It tries until ctx ends and tells failed why it
 // could not yet.
 func (c *cluster) identify(ctx context.Context, failed func(error)) (string, error) {
-	namespaces := c.metadata.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"})
+	namespaces := c.dynamic.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"})
 	backoff := wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.1, Steps: 7, Cap: 30 * time.Second}
 	var id string
 	err := backoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
@@ -101,30 +98,8 @@ func (c *cluster) identify(ctx context.Context, failed func(error)) (string, err
 			klog.FromContext(ctx).Info("The cluster cannot be identified, will retry", "reason", err.Error())
 			return false, nil
 		}
-		id = string(namespace.UID)
+		id = string(namespace.GetUID())
 		return true, nil
 	})
 	return id, err
-}
-
-// plainEnds is a transport under which a watch that breaks off looks like one that ended. An informer goes on from where a stream
-// ended, but after most errors, such as those of a dead connection or of a proxy that gave up, it lists the kind anew.
-type plainEnds struct{ base http.RoundTripper }
-
-func (p plainEnds) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := p.base.RoundTrip(request)
-	if err == nil && request.URL.Query().Has("watch") {
-		response.Body = plainEnd{response.Body}
-	}
-	return response, err
-}
-
-type plainEnd struct{ io.ReadCloser }
-
-func (p plainEnd) Read(b []byte) (int, error) {
-	n, err := p.ReadCloser.Read(b)
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
-	return n, err
 }

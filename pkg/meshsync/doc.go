@@ -18,7 +18,7 @@
 //   - Convergence: whatever fails, once everything is up again every change has reached the broker. What was not confirmed is sent
 //     again; messages can arrive twice.
 //   - Order: messages of one object are never reordered.
-//   - Memory: one copy of every watched object, and of the last state of deleted ones that the broker does not know yet.
+//   - Memory: the name and version of every watched object, and the newest message about each that the broker does not know yet.
 //   - Readiness is true only while the broker is connected and every kind that can be watched has been seen.
 //   - Values of Secrets do not leave the cluster unless that is asked for.
 //

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
@@ -33,7 +32,7 @@ func writeFile(ctx context.Context, o Options, c *cluster) error {
 		return err
 	}
 	watcher := watch.New(watch.Options{
-		Dynamic: c.dynamic, Metadata: c.metadata, Discovery: c.discovery, List: list, Sink: noSink{}, Metrics: prometheus.NewRegistry(),
+		Client: c.raw, Dynamic: c.dynamic, Discovery: c.discovery, List: list, Sink: noSink{}, Metrics: prometheus.NewRegistry(),
 	})
 	watching, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -46,7 +45,10 @@ func writeFile(ctx context.Context, o Options, c *cluster) error {
 	if err := wait.PollUntilContextCancel(ctx, readyPoll, true, complete); err != nil {
 		return fmt.Errorf("stopped before everything was seen, nothing written: %w", errors.Join(watcher.Ready(), err))
 	}
-	objects := watcher.Objects()
+	objects, err := watcher.Decoded(ctx)
+	if err != nil {
+		return fmt.Errorf("stopped before everything was read, nothing written: %w", err)
+	}
 	text, err := renderYAML(objects, o.ClearSecrets)
 	if err != nil {
 		return err
@@ -97,9 +99,8 @@ func replaceFile(name string, text []byte) error {
 	return os.Rename(file.Name(), name)
 }
 
-// noSink takes nothing: the objects are read from the watches at the end.
+// noSink takes nothing: the objects are listed at the end.
 type noSink struct{}
 
-func (noSink) Offer(schema.GroupVersionResource, wire.Event, *unstructured.Unstructured) {}
-func (noSink) Withdraw(schema.GroupVersionResource, *unstructured.Unstructured, wire.Reason) {
-}
+func (noSink) Offer(schema.GroupVersionResource, wire.Change) {}
+func (noSink) MakeWay()                                       {}

@@ -187,6 +187,15 @@ func (c *cluster) delete(resource schema.GroupVersionResource, name string) {
 	}
 }
 
+func (c *cluster) get(resource schema.GroupVersionResource, name string) *unstructured.Unstructured {
+	c.t.Helper()
+	obj, err := c.in(resource).Get(c.t.Context(), name, getOptions)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return obj
+}
+
 func (c *cluster) list(resource schema.GroupVersionResource) []unstructured.Unstructured {
 	c.t.Helper()
 	list, err := c.in(resource).List(c.t.Context(), metav1.ListOptions{})

@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/klog/v2"
 
+	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/meshsync/bus"
 	"meshery.io/operator/pkg/meshsync/publish"
 	"meshery.io/operator/pkg/meshsync/request"
@@ -35,6 +35,9 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer c.close()
+	if o.ClearSecrets {
+		klog.FromContext(ctx).Info("The values of Secrets leave the cluster in clear", "because", meshery.EnvRedactSecrets+"=false", "output", o.Output)
+	}
 	if o.Output == OutputFile {
 		return writeFile(ctx, o, c)
 	}
@@ -54,7 +57,7 @@ func publishChanges(ctx context.Context, o Options, c *cluster) error {
 		return err
 	}
 	logger := klog.FromContext(ctx)
-	logger.Info("Starting", "version", telemetry.Version(), "broker", address.URL, "meshSync", klog.KRef(o.Namespace, o.Name), "secretValues", secretValues(o))
+	logger.Info("Starting", "version", telemetry.Version(), "broker", address.URL, "meshSync", klog.KRef(o.Namespace, o.Name))
 	list, err := o.watchList(c)
 	if err != nil {
 		return err
@@ -84,18 +87,17 @@ func publishChanges(ctx context.Context, o Options, c *cluster) error {
 	if err != nil {
 		return stopped(ctx)
 	}
-	encoder := wire.NewEncoder(id, o.ClearSecrets)
 	queue := publish.NewQueue(publish.Options{
-		Bus: conn, Encoder: encoder, MessagesPerSecond: o.MessagesPerSecond,
+		Bus: conn, MessagesPerSecond: o.MessagesPerSecond,
 		Metrics: registry, WorkqueueMetrics: telemetry.NewWorkqueueMetrics(registry, "meshery_meshsync"),
 	})
 	watcher := watch.New(watch.Options{
-		Dynamic: c.dynamic, Metadata: c.metadata, Discovery: c.discovery, List: list, Sink: queue, Metrics: registry,
-		Ignore: status.Ignore(o.Namespace, o.Name),
+		Client: c.raw, Dynamic: c.dynamic, Discovery: c.discovery, List: list, Sink: queue, Metrics: registry,
+		Encoding: watch.Encoding{
+			ClusterID: id, ClearSecrets: o.ClearSecrets, SkipUnchanged: o.SkipUnchanged, Essence: status.Essence(o.Namespace, o.Name),
+		},
 	})
-	requests := request.New(request.Options{
-		Bus: conn, Store: store{watcher}, Encoder: encoder, Version: telemetry.Version(), Metrics: registry,
-	})
+	requests := request.New(request.Options{Bus: conn, Store: watcher, Version: telemetry.Version(), Metrics: registry})
 	ready.set(conn.Ready, queue.Ready, watcher.Ready)
 	writer := status.New(status.Options{
 		Client: c.meshery.MesheryV1alpha1(), Namespace: o.Namespace, Name: o.Name, Truth: watcher.Status, Metrics: registry,
@@ -155,13 +157,6 @@ func stopped(ctx context.Context) error {
 	return nil
 }
 
-func secretValues(o Options) string {
-	if o.ClearSecrets {
-		return "clear"
-	}
-	return "redacted"
-}
-
 // readiness is what /readyz asks; what that depends on changes while the agent starts.
 type readiness struct {
 	checks atomic.Pointer[[]func() error]
@@ -184,16 +179,4 @@ func (r *readiness) err() error {
 		reasons = append(reasons, check())
 	}
 	return errors.Join(reasons...)
-}
-
-// store lets requests read what is watched.
-type store struct{ *watch.Watcher }
-
-func (s store) Snapshot() ([]*unstructured.Unstructured, func()) {
-	known := s.Objects()
-	objects := make([]*unstructured.Unstructured, len(known))
-	for i, object := range known {
-		objects[i] = object.Unstructured
-	}
-	return objects, func() { s.CatchUp(known) }
 }

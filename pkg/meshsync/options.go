@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,7 +58,10 @@ type Options struct {
 	HTTPAddr          string        // of /healthz, /readyz and /metrics
 	PprofAddr         string        // of Go's profiles; "0" is off
 	ClearSecrets      bool          // values of Secrets leave the cluster
+	SkipUnchanged     bool          // changes that leave a message as it was, but for its resource version, are not published
 	MessagesPerSecond float64       // 0 is no limit
+
+	misread []error // what of the environment cannot be read
 }
 
 // DefaultOptions returns the options of an agent that was told nothing.
@@ -109,7 +113,23 @@ func (o *Options) ReadEnvironment(getenv func(string) string) {
 	o.BrokerCAFile = getenv(meshery.EnvBrokerCAFile)
 	o.Namespace = getenv(meshery.EnvNamespace)
 	o.Name = getenv(meshery.EnvName)
-	o.ClearSecrets = strings.EqualFold(getenv(meshery.EnvRedactSecrets), "false")
+	o.SkipUnchanged = o.readFlag(getenv, meshery.EnvContentDedup, false)
+	o.ClearSecrets = !o.readFlag(getenv, meshery.EnvRedactSecrets, true)
+}
+
+// readFlag reads true or false. Anything else is remembered for Validate, and meanwhile as if nothing were there.
+func (o *Options) readFlag(getenv func(string) string, name string, otherwise bool) bool {
+	switch text := getenv(name); {
+	case text == "":
+		return otherwise
+	case strings.EqualFold(text, "true"):
+		return true
+	case strings.EqualFold(text, "false"):
+		return false
+	default:
+		o.misread = append(o.misread, fmt.Errorf("%s=%q: want true or false", name, text))
+		return otherwise
+	}
 }
 
 // Verbosity is the verbosity of the log that the environment asks for.
@@ -159,7 +179,7 @@ func (o *Options) Broker() (bus.Address, error) {
 
 // Validate returns everything that is wrong with the options.
 func (o *Options) Validate() error {
-	var problems []error
+	problems := slices.Clone(o.misread)
 	rule := func(holds bool, format string, args ...any) {
 		if !holds {
 			problems = append(problems, fmt.Errorf(format, args...))

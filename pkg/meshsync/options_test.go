@@ -58,6 +58,16 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+func TestSkippingWhatIsUnchangedIsAskedFor(t *testing.T) {
+	for value, want := range map[string]bool{"true": true, "True": true, "": false, "false": false, "1": false, "nonsense": false} {
+		options := parse(t)
+		options.ReadEnvironment(environment(map[string]string{"MESHSYNC_BROKER_CONTENT_DEDUP": value}))
+		if options.SkipUnchanged != want {
+			t.Errorf("MESHSYNC_BROKER_CONTENT_DEDUP=%q: got %v", value, options.SkipUnchanged)
+		}
+	}
+}
+
 func TestTokenOfTheEnvironmentWins(t *testing.T) {
 	options := parse(t, "--broker-url=nats://own@host")
 	if address, err := options.Broker(); err != nil || address.Token != "own" {

@@ -17,6 +17,7 @@ import (
 
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 	"meshery.io/operator/pkg/watchlist"
+	"meshery.io/operator/test/consumer"
 )
 
 var apiServices = schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"}
@@ -186,4 +187,37 @@ func TestAnAggregatedAPIThatIsDown(t *testing.T) {
 	}
 	c.define("Last") // as above
 	story.expect("it is removed", "DELETED Thing x (NotServed)")
+}
+
+// TestAKindThatIsDownHoldsUpNoRequest asks for everything while one kind cannot be read.
+func TestAKindThatIsDownHoldsUpNoRequest(t *testing.T) {
+	t.Parallel()
+	const patience = 30 * time.Second
+	c, server, got := scene(t)
+	other := newAggregated(c)
+	other.start()
+	widgets := c.define("Widget")
+	c.add(widgets, "Widget", "name: w")
+	story := startStory(t, c, server.URL(), got, watchList{white: []string{entry(widgets), entry(other.resource)}})
+	story.expect("all kinds", "ADDED Widget w", "ADDED Thing x")
+	other.stop()
+
+	soon := func(what string, ask func(), came func() bool) {
+		t.Helper()
+		began := time.Now()
+		ask()
+		got.WaitFor(t, what, came)
+		took := time.Since(began)
+		t.Logf("%s: after %s", what, took.Round(100*time.Millisecond))
+		if took > patience {
+			t.Errorf("%s: not before %s", what, took)
+		}
+	}
+	before := len(got.About("Widget", c.namespace, "w"))
+	soon("a resync", func() { got.Request(t, "resync-discovery", nil) }, func() bool { return len(got.About("Widget", c.namespace, "w")) > before })
+	for n := range 2 {
+		before := len(got.Store())
+		soon(fmt.Sprint("reply ", n), func() { got.Request(t, "informer-store", map[string]string{"Reply": consumer.StoreSubject}) },
+			func() bool { return len(got.Store()) > before })
+	}
 }

@@ -26,7 +26,7 @@ func TestWatchListEditedLive(t *testing.T) {
 	before := c.allWatchRequests()
 	asked := func(what string, requests int) {
 		t.Helper()
-		after := c.allWatchRequests()
+		after := c.await("requests to list or watch", c.allWatchRequests, before+requests)
 		t.Logf("%s: %d requests to list or watch", what, after-before)
 		if after-before != requests {
 			t.Errorf("%s: %d requests to list or watch, want %d", what, after-before, requests)
@@ -159,7 +159,7 @@ func TestSelectionEditedLive(t *testing.T) {
 		before := c.watchRequests(widgets)
 		story.edit(watchList{white: []string{entry(widgets, step.options...)}, discovery: step.discovery})
 		story.expect(step.what, step.want...)
-		n := c.watchRequests(widgets) - before
+		n := c.await(step.what, func() int { return c.watchRequests(widgets) }, before+step.requests) - before
 		t.Logf("%s: %d requests to list or watch the kind", step.what, n)
 		if n != step.requests {
 			t.Errorf("%s: %d requests to list or watch the kind, want %d", step.what, n, step.requests)
@@ -214,7 +214,7 @@ func TestDepthEditedLive(t *testing.T) {
 	if o := last("Widget", "a"); o.Spec == nil || o.Spec.Attribute != `{"size":2}` {
 		t.Errorf("published %+v", o)
 	}
-	n := c.watchRequests(widgets) - before
+	n := c.await("requests", func() int { return c.watchRequests(widgets) }, before+2) - before
 	t.Logf("to inventory and back: %d requests to list or watch the kind", n)
 	if n != 2 || c.watchRequests(services) != 1 {
 		t.Errorf("%d requests for the kind, %d for the other", n, c.watchRequests(services))

@@ -25,7 +25,7 @@ func (o *Options) watchList(c *cluster) (watch.Source, error) {
 		}
 		source = watch.Fixed(list)
 	case o.Name != "":
-		source = watch.FromConfigMap(c.dynamic, o.Namespace, meshery.WatchListConfigMap(o.Name))
+		source = watch.FromConfigMap(c.raw, o.Namespace, meshery.WatchListConfigMap(o.Name))
 	}
 	return func(ctx context.Context, deliver func(watch.Given)) {
 		source(ctx, func(given watch.Given) {

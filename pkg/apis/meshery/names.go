@@ -132,8 +132,10 @@ const (
 // Environment of the agent, set by Meshery Server on the agent's Deployment with its own field manager. The operator
 // never owns these.
 const (
-	// EnvRedactSecrets "false" publishes Secret values in clear. Any other value, and none, redacts them.
+	// EnvRedactSecrets "false" publishes Secret values in clear; "true", and none, redacts them. Anything else is an error.
 	EnvRedactSecrets = "MESHSYNC_REDACT_SECRETS"
+	// EnvContentDedup "true" publishes no change that leaves a message as it was, but for its resource version.
+	EnvContentDedup = "MESHSYNC_BROKER_CONTENT_DEDUP"
 	// EnvDebug "true" raises the verbosity to at least 4.
 	EnvDebug = "DEBUG"
 )

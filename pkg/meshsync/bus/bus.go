@@ -24,6 +24,8 @@ const (
 	writeTimeout   = 10 * time.Second
 	confirmTimeout = 10 * time.Second
 	closeTimeout   = 5 * time.Second
+	// writeBuffer is how much of a batch is written at a time.
+	writeBuffer = 256 << 10
 
 	// defaultMaxPayload is the broker's own default. It is used until the broker has said otherwise.
 	defaultMaxPayload = 1 << 20
@@ -47,18 +49,6 @@ type Message struct {
 	Subject string
 	Header  map[string]string
 	Body    []byte
-}
-
-// msg is the message as the NATS client takes it.
-func (m Message) msg(headers bool) *nats.Msg {
-	msg := &nats.Msg{Subject: m.Subject, Data: m.Body}
-	if len(m.Header) > 0 && headers {
-		msg.Header = nats.Header{}
-		for name, value := range m.Header {
-			msg.Header.Set(name, value)
-		}
-	}
-	return msg
 }
 
 // Conn is a connection that comes back for ever. It is safe for concurrent use.
@@ -104,6 +94,7 @@ func (o Options) nats() []nats.Option {
 		nats.MaxPingsOutstanding(maxPings),
 		nats.FlusherTimeout(writeTimeout),
 		nats.DrainTimeout(closeTimeout),
+		nats.WriteBufferSize(writeBuffer),
 	}
 	switch {
 	case o.Address.User != "":
@@ -204,9 +195,12 @@ func (c *Conn) Ready() error {
 
 // WaitConnected returns when there is a connection, or with an error when ctx ends or the connection was closed.
 func (c *Conn) WaitConnected(ctx context.Context) error {
+	if c.nats.IsConnected() {
+		return nil
+	}
 	changed := c.nats.StatusChanged(nats.CONNECTED)
 	defer c.nats.RemoveStatusListener(changed)
-	if c.nats.IsConnected() {
+	if c.nats.IsConnected() { // meanwhile
 		return nil
 	}
 	select {
@@ -244,7 +238,7 @@ func (c *Conn) Send(ctx context.Context, messages ...Message) error {
 	reconnects, failure := c.nats.Stats().Reconnects, c.nats.LastError()
 	size := 0
 	for _, message := range messages {
-		if err := c.nats.PublishMsg(message.msg(c.nats.HeadersSupported())); err != nil {
+		if err := c.publish(message); err != nil {
 			return fmt.Errorf("publish %d bytes on %s: %w", len(message.Body), message.Subject, err)
 		}
 		size += len(message.Body)
@@ -262,6 +256,18 @@ func (c *Conn) Send(ctx context.Context, messages ...Message) error {
 	c.metrics.messages.Add(float64(len(messages)))
 	c.metrics.bytes.Add(float64(size))
 	return nil
+}
+
+// publish writes a message. Hardly any has headers.
+func (c *Conn) publish(message Message) error {
+	if len(message.Header) == 0 || !c.nats.HeadersSupported() {
+		return c.nats.Publish(message.Subject, message.Body)
+	}
+	msg := &nats.Msg{Subject: message.Subject, Data: message.Body, Header: nats.Header{}}
+	for name, value := range message.Header {
+		msg.Header.Set(name, value)
+	}
+	return c.nats.PublishMsg(msg)
 }
 
 // Subscribe calls handle, from one goroutine, with every message on a subject until stop is called. Members of a queue group

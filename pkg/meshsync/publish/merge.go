@@ -3,33 +3,25 @@ package publish
 import (
 	"slices"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
 	"meshery.io/operator/pkg/meshsync/wire"
 )
-
-// Change is what happened to an object, and the object as it was then.
-type Change struct {
-	Event  wire.Event
-	Reason wire.Reason // why it is DELETED although it may be there; empty otherwise
-	Object *unstructured.Unstructured
-}
 
 // merge adds a change to those of the same key that wait. The result is what must be sent, in order: one change, or the DELETED of
 // an object followed by one change of its successor, which has the same name and another uid.
 //
 // An object that was added and deleted while it waited is still reported as DELETED: the ADDED may have been sent before and not
 // been confirmed.
-func merge(waiting []Change, next Change) []Change {
+func merge(waiting []wire.Change, next wire.Change) []wire.Change {
 	if len(waiting) == 0 {
-		return []Change{next}
+		return []wire.Change{next}
 	}
 	older, last := slices.Clip(waiting[:len(waiting)-1]), waiting[len(waiting)-1]
 	switch {
-	case last.Object.GetUID() == next.Object.GetUID():
-		return append(older, Change{Event: mergeEvents(last.Event, next.Event), Reason: next.Reason, Object: next.Object})
+	case last.UID == next.UID:
+		next.Event, next.Seen = mergeEvents(last.Event, next.Event), last.Seen // it waits since then
+		return append(older, next)
 	case last.Event == wire.Deleted && len(older) == 0:
-		return []Change{last, next}
+		return []wire.Change{last, next}
 	default: // last is gone without anybody having heard of it, or without anybody wanting to hear that it is gone
 		return append(older, next)
 	}

@@ -2,40 +2,29 @@ package publish
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"testing"
-
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
+	"time"
 
 	"meshery.io/operator/pkg/meshsync/wire"
 )
 
-// object makes version v of the object with this uid; all have one name.
-func object(uid string, version int) *unstructured.Unstructured {
-	obj := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{}}}
-	obj.SetNamespace("demo")
-	obj.SetName("x")
-	obj.SetUID(types.UID(uid))
-	obj.SetResourceVersion(strconv.Itoa(version))
-	return obj
-}
-
-// changes reads "A:a1 D:a2": ADDED of uid a in version 1, then DELETED of uid a in version 2.
-func changes(text string) []Change {
-	var list []Change
+// changes reads "A:a1 D:a2": ADDED of uid a in version 1, then DELETED of uid a in version 2. All are of one name. The version is all that
+// the message says, and when it was seen.
+func changes(text string) []wire.Change {
+	var list []wire.Change
 	for field := range strings.FieldsSeq(text) {
 		event := map[byte]wire.Event{'A': wire.Added, 'M': wire.Modified, 'D': wire.Deleted}[field[0]]
-		list = append(list, Change{Event: event, Object: object(field[2:3], int(field[3]-'0'))})
+		version := field[3:]
+		list = append(list, wire.Change{Event: event, Name: "x", UID: field[2:3], Message: []byte(version), Seen: time.Unix(int64(version[0]-'0'), 0)})
 	}
 	return list
 }
 
-func text(list []Change) string {
+func text(list []wire.Change) string {
 	var fields []string
 	for _, change := range list {
-		fields = append(fields, fmt.Sprintf("%c:%s%s", change.Event[0], change.Object.GetUID(), change.Object.GetResourceVersion()))
+		fields = append(fields, fmt.Sprintf("%c:%s%s", change.Event[0], change.UID, change.Message))
 	}
 	return strings.Join(fields, " ")
 }
@@ -80,6 +69,41 @@ func TestMerge(t *testing.T) {
 				t.Errorf("what waited was changed to %s", text(waiting))
 			}
 		})
+	}
+}
+
+// TestMergedChangesCountFromTheFirst: how long a change takes is measured from when there was something to say of its object.
+func TestMergedChangesCountFromTheFirst(t *testing.T) {
+	for _, test := range []struct {
+		waiting, next string
+		want          []int64 // when what is to be sent was seen
+	}{
+		{"", "A:a4", []int64{4}},
+		{"A:a1", "M:a4", []int64{1}},
+		{"M:a1", "D:a4", []int64{1}},
+		{"D:a1", "A:b4", []int64{1, 4}},
+		{"D:a1 A:b2", "M:b4", []int64{1, 2}},
+		{"D:a1 A:b2", "A:c4", []int64{1, 4}},
+	} {
+		var seen []int64
+		for _, change := range merge(changes(test.waiting), changes(test.next)[0]) {
+			seen = append(seen, change.Seen.Unix())
+		}
+		if fmt.Sprint(seen) != fmt.Sprint(test.want) {
+			t.Errorf("%s, then %s: seen at %v, want %v", test.waiting, test.next, seen, test.want)
+		}
+	}
+}
+
+// TestMergedChangesSayTheLastReason: what is back is not withdrawn, and what is withdrawn after all is.
+func TestMergedChangesSayTheLastReason(t *testing.T) {
+	withdrawn, back := changes("D:a2")[0], changes("A:a3")[0]
+	withdrawn.Reason = wire.NotServed
+	if got := merge(changes("M:a1"), withdrawn); len(got) != 1 || got[0].Reason != wire.NotServed {
+		t.Errorf("withdrawn: %+v", got)
+	}
+	if got := merge([]wire.Change{withdrawn}, back); len(got) != 1 || got[0].Reason != "" {
+		t.Errorf("back: %+v", got)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
@@ -20,6 +19,12 @@ const (
 	// A batch costs one round trip to the broker. Larger ones gain nothing and hold more memory.
 	maxBatch      = 256
 	maxBatchBytes = 4 << 20
+
+	// Who reads faster than the broker takes waits while more than maxAhead is owed, so that memory does not depend on how much there is
+	// to read. A watch may be held up for a moment, but not for long: an API server ends it then. So a broker that confirms nothing for
+	// aheadPatience holds up nobody.
+	maxAhead      = 8 << 20
+	aheadPatience = time.Second
 
 	// An object whose message was not confirmed waits 100 ms, 200 ms, 400 ms, … 30 s. Never the default limiter: its bucket is
 	// shared by all keys, and 10,000 of them would take a quarter of an hour.
@@ -35,15 +40,9 @@ type Bus interface {
 	Send(ctx context.Context, messages ...bus.Message) error
 }
 
-// Encoder writes messages.
-type Encoder interface {
-	Encode(event wire.Event, obj *unstructured.Unstructured) ([]byte, error)
-}
-
 // Options of a Queue.
 type Options struct {
 	Bus              Bus
-	Encoder          Encoder
 	Metrics          prometheus.Registerer
 	WorkqueueMetrics workqueue.MetricsProvider // may be nil
 
@@ -55,7 +54,6 @@ type Options struct {
 // under a key is looked up when its turn comes.
 type Queue struct {
 	bus     Bus
-	encoder Encoder
 	metrics *metrics
 	pace    pace
 	keys    workqueue.TypedRateLimitingInterface[Key]
@@ -68,8 +66,7 @@ func NewQueue(o Options) *Queue {
 	pending := newPending()
 	return &Queue{
 		bus:     o.Bus,
-		encoder: o.Encoder,
-		metrics: newMetrics(o.Metrics, pending.len),
+		metrics: newMetrics(o.Metrics, pending),
 		pace:    newPace(o.MessagesPerSecond),
 		pending: pending,
 		keys: workqueue.NewTypedRateLimitingQueueWithConfig(
@@ -79,22 +76,16 @@ func NewQueue(o Options) *Queue {
 	}
 }
 
-// Offer takes a change that was seen. It does not wait and does not keep more than the newest state of an object. The object must
-// not be changed afterwards.
-func (q *Queue) Offer(resource schema.GroupVersionResource, event wire.Event, obj *unstructured.Unstructured) {
-	q.add(resource, Change{Event: event, Object: obj})
-}
-
-// Withdraw is Offer for an object that is not watched any more: it goes out as DELETED, with the reason in a header.
-func (q *Queue) Withdraw(resource schema.GroupVersionResource, obj *unstructured.Unstructured, reason wire.Reason) {
-	q.add(resource, Change{Event: wire.Deleted, Reason: reason, Object: obj})
-}
-
-func (q *Queue) add(resource schema.GroupVersionResource, change Change) {
-	key := Key{Resource: resource, Namespace: change.Object.GetNamespace(), Name: change.Object.GetName()}
+// Offer takes a change that was seen, and its message for good. It does not wait and does not keep more than the newest state of an
+// object. One that has a reason goes out with it in a header.
+func (q *Queue) Offer(resource schema.GroupVersionResource, change wire.Change) {
+	key := Key{Resource: resource, Namespace: change.Namespace, Name: change.Name}
 	q.pending.add(key, change)
 	q.keys.Add(key)
 }
+
+// MakeWay waits while the broker takes what was offered more slowly than it comes; never while it takes nothing.
+func (q *Queue) MakeWay() { q.pending.makeWay(maxAhead, aheadPatience) }
 
 // Ready returns why the broker did not confirm what was sent last, as long as that is owed.
 func (q *Queue) Ready() error {
@@ -138,13 +129,14 @@ func (q *Queue) publishNext(ctx context.Context) bool {
 		return false
 	}
 	err := q.pace.wait(ctx, len(batch.messages))
+	sent := time.Now()
 	if err == nil && len(batch.messages) > 0 {
 		err = q.bus.Send(ctx, batch.messages...)
 	}
 	if err != nil {
 		q.retry(ctx, batch, err)
 	} else {
-		q.confirm(ctx, batch)
+		q.confirm(ctx, batch, sent)
 	}
 	return ctx.Err() == nil
 }
@@ -161,6 +153,7 @@ type batch struct {
 type about struct {
 	key   Key
 	event wire.Event
+	seen  time.Time
 }
 
 // nextBatch waits for a key and takes along what else is ready. There is one caller, so no other can take what Len has counted.
@@ -173,41 +166,35 @@ func (q *Queue) nextBatch(ctx context.Context) (*batch, bool) {
 		}
 		b.keys = append(b.keys, key)
 		for _, change := range q.pending.take(key) {
-			q.encode(ctx, b, key, change)
+			q.pack(ctx, b, key, change)
 		}
 	}
 	return b, true
 }
 
-// encode adds a change to the batch, unless there is no way to publish it.
-func (q *Queue) encode(ctx context.Context, b *batch, key Key, change Change) {
-	logger := klog.FromContext(ctx)
-	body, err := q.encoder.Encode(change.Event, change.Object)
-	if err != nil {
-		q.metrics.dropped.WithLabelValues(notEncoded).Inc()
-		logger.Error(err, "Object cannot be published", "resource", key.Resource.GroupResource(), "object", klog.KRef(key.Namespace, key.Name))
-		return
-	}
+// pack adds a change to the batch, unless there is no way to publish it.
+func (q *Queue) pack(ctx context.Context, b *batch, key Key, change wire.Change) {
+	body := wire.AppendEnd(change.Message, change.Event)
 	if limit := q.bus.MaxPayload(); len(body) > limit {
 		q.metrics.dropped.WithLabelValues(tooLarge).Inc()
-		logger.Error(nil, "Object is larger than the broker's max_payload and is not published", "resource", key.Resource.GroupResource(),
+		klog.FromContext(ctx).Error(nil, "Object is larger than the broker's max_payload and is not published", "resource", key.Resource.GroupResource(),
 			"object", klog.KRef(key.Namespace, key.Name), "event", change.Event, "bytes", len(body), "maxPayload", limit)
 		return
 	}
 	b.messages = append(b.messages, bus.Message{Subject: wire.SubjectCore, Header: header(change), Body: body})
-	b.about = append(b.about, about{key, change.Event})
+	b.about = append(b.about, about{key, change.Event, change.Seen})
 	b.bytes += len(body)
 }
 
 // header of a message: none, as a rule.
-func header(change Change) map[string]string {
+func header(change wire.Change) map[string]string {
 	if change.Reason == "" {
 		return nil
 	}
 	return map[string]string{wire.HeaderReason: string(change.Reason)}
 }
 
-func (q *Queue) confirm(ctx context.Context, b *batch) {
+func (q *Queue) confirm(ctx context.Context, b *batch, sent time.Time) {
 	if len(b.messages) > 0 {
 		q.failure.Store(nil)
 	}
@@ -218,9 +205,11 @@ func (q *Queue) confirm(ctx context.Context, b *batch) {
 	}
 	logger := klog.FromContext(ctx)
 	logger.V(4).Info("Published", "messages", len(b.messages), "bytes", b.bytes)
-	trace := logger.V(5)
+	trace, acknowledged := logger.V(5), time.Now()
 	for i, about := range b.about {
 		q.metrics.published.WithLabelValues(string(about.event)).Inc()
+		q.metrics.toSent.Observe(sent.Sub(about.seen).Seconds())
+		q.metrics.toAcknowledged.Observe(acknowledged.Sub(about.seen).Seconds())
 		if trace.Enabled() {
 			trace.Info("Published object", "event", about.event, "resource", about.key.Resource.GroupResource(),
 				"object", klog.KRef(about.key.Namespace, about.key.Name), "bytes", len(b.messages[i].Body))

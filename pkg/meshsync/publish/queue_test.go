@@ -1,10 +1,11 @@
 package publish
 
 import (
-	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -15,9 +16,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 
 	"meshery.io/operator/pkg/meshsync/bus"
 	"meshery.io/operator/pkg/meshsync/wire"
@@ -25,17 +24,32 @@ import (
 
 var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 
-// plainEncoder writes "ADDED name uid version", padded to the size that the annotation "size" asks for.
-type plainEncoder struct{}
+// newVersion makes a change of an object, with a message that says "name uid version" and has at least size bytes.
+func newVersion(event wire.Event, name, uid string, version, size int) wire.Change {
+	text := fmt.Sprintf("%s %s %d", name, uid, version)
+	text += strings.Repeat(" ", max(0, size-len(text)))
+	message := append(wire.AppendStart(nil), strconv.Quote(text)...)
+	return wire.Change{Event: event, Name: name, UID: uid, Message: append(make([]byte, 0, len(message)+wire.EndRoom), message...), Seen: time.Now()}
+}
 
-func (plainEncoder) Encode(event wire.Event, obj *unstructured.Unstructured) ([]byte, error) {
-	if obj.GetAnnotations()["odd"] != "" {
-		return nil, errors.New("odd object")
+func added(name, uid string, version int) wire.Change {
+	return newVersion(wire.Added, name, uid, version, 0)
+}
+
+// read puts a message into words, such as "ADDED name uid version", and its reason if there is one.
+func read(message bus.Message) (string, error) {
+	var body struct {
+		EventType wire.Event
+		Object    string
 	}
-	size := 0
-	_, _ = fmt.Sscan(obj.GetAnnotations()["size"], &size)
-	body := fmt.Appendf(nil, "%s %s %s %s", event, obj.GetName(), obj.GetUID(), obj.GetResourceVersion())
-	return append(body, bytes.Repeat([]byte(" "), max(0, size-len(body)))...), nil
+	if err := json.Unmarshal(message.Body, &body); err != nil {
+		return "", err
+	}
+	text := string(body.EventType) + " " + strings.TrimSpace(body.Object)
+	if reason := message.Header[wire.HeaderReason]; reason != "" {
+		text += " " + reason
+	}
+	return text, nil
 }
 
 // flakyBus delivers any number of the messages of a batch before it fails.
@@ -43,6 +57,7 @@ type flakyBus struct {
 	random    *rand.Rand
 	failures  int // in 10 batches
 	delivered func(string)
+	delay     time.Duration // of a batch
 
 	mu        sync.Mutex
 	connected chan struct{} // closed while connected
@@ -80,6 +95,7 @@ func (b *flakyBus) Ready() error {
 func (b *flakyBus) MaxPayload() int { return 1000 }
 
 func (b *flakyBus) Send(_ context.Context, messages ...bus.Message) error {
+	<-time.After(b.delay) // fake time
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := len(messages)
@@ -91,9 +107,9 @@ func (b *flakyBus) Send(_ context.Context, messages ...bus.Message) error {
 		if len(message.Body) > 1000 {
 			return errors.New("too large for the broker")
 		}
-		text := strings.TrimSpace(string(message.Body))
-		if reason := message.Header[wire.HeaderReason]; reason != "" {
-			text += " " + reason
+		text, err := read(message)
+		if err != nil {
+			return err
 		}
 		b.delivered(text)
 	}
@@ -105,7 +121,7 @@ func (b *flakyBus) Send(_ context.Context, messages ...bus.Message) error {
 
 func newTestQueue(b Bus) (*Queue, *prometheus.Registry) {
 	registry := prometheus.NewRegistry()
-	return NewQueue(Options{Bus: b, Encoder: plainEncoder{}, Metrics: registry}), registry
+	return NewQueue(Options{Bus: b, Metrics: registry}), registry
 }
 
 // TestConvergence lets objects live and die at random over a bus that fails at random. In the end the consumer must know exactly
@@ -147,21 +163,22 @@ func converge(t *testing.T, seed uint64) {
 	var wg sync.WaitGroup
 	wg.Go(func() { q.Run(ctx) })
 
-	cluster := map[string]*unstructured.Unstructured{}
+	cluster := map[string]wire.Change{}
 	for version := 1; version <= 300; version++ {
 		name := fmt.Sprint("x", random.IntN(5))
-		obj, there := cluster[name]
+		event, uid := wire.Modified, cluster[name].UID
 		switch {
-		case !there:
-			obj = newVersion(name, fmt.Sprint("u", version), version)
-			q.Offer(configMaps, wire.Added, obj)
-			cluster[name] = obj
+		case uid == "":
+			event, uid = wire.Added, fmt.Sprint("u", version)
 		case random.IntN(3) == 0:
-			q.Offer(configMaps, wire.Deleted, newVersion(name, string(obj.GetUID()), version))
+			event = wire.Deleted
+		}
+		change := newVersion(event, name, uid, version, 0)
+		q.Offer(configMaps, change)
+		if event == wire.Deleted {
 			delete(cluster, name)
-		default:
-			cluster[name] = newVersion(name, string(obj.GetUID()), version)
-			q.Offer(configMaps, wire.Modified, cluster[name])
+		} else {
+			cluster[name] = change
 		}
 		if random.IntN(3) == 0 {
 			<-time.After(time.Duration(random.IntN(300)) * time.Millisecond) // fake time
@@ -175,18 +192,11 @@ func converge(t *testing.T, seed uint64) {
 	if len(consumer) != len(cluster) {
 		t.Errorf("consumer knows %d objects, there are %d", len(consumer), len(cluster))
 	}
-	for name, obj := range cluster {
-		if consumer[name] != string(obj.GetUID()) || strconv.Itoa(newest[name]) != obj.GetResourceVersion() {
-			t.Errorf("%s: consumer has uid %s version %d, want %s %s", name, consumer[name], newest[name], obj.GetUID(), obj.GetResourceVersion())
+	for name, last := range cluster {
+		if want := fmt.Sprintf("%s %s %d", name, consumer[name], newest[name]); !strings.Contains(string(last.Message), want) {
+			t.Errorf("consumer has %s, want %s", want, last.Message)
 		}
 	}
-}
-
-func newVersion(name, uid string, version int) *unstructured.Unstructured {
-	obj := object("", version)
-	obj.SetName(name)
-	obj.SetUID(types.UID(uid))
-	return obj
 }
 
 // runQueue runs body beside a queue on a bus that never fails, and returns what was delivered until everything was.
@@ -210,7 +220,7 @@ func TestWhatWaitsForTheBrokerCollapses(t *testing.T) {
 		b.connected = make(chan struct{})
 		got, _ := runQueue(t, b, func(q *Queue) {
 			for version := range 100 {
-				q.Offer(configMaps, wire.Modified, newVersion("x", "u", version))
+				q.Offer(configMaps, newVersion(wire.Modified, "x", "u", version, 0))
 			}
 			if q.pending.len() != 1 {
 				t.Errorf("%d objects wait", q.pending.len())
@@ -228,29 +238,93 @@ func TestWhatWaitsForTheBrokerCollapses(t *testing.T) {
 	})
 }
 
-func TestWhatCannotBePublishedDoesNotHoldUpTheRest(t *testing.T) {
+func TestWhatIsTooLargeDoesNotHoldUpTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		got, registry := runQueue(t, newFlakyBus(1, 0, nil), func(q *Queue) {
-			large, odd := newVersion("large", "u1", 1), newVersion("odd", "u2", 1)
-			large.SetAnnotations(map[string]string{"size": "1001"})
-			odd.SetAnnotations(map[string]string{"odd": "yes"})
-			q.Offer(configMaps, wire.Added, large)
-			q.Offer(configMaps, wire.Added, odd)
-			q.Offer(configMaps, wire.Added, newVersion("fine", "u3", 1))
+			q.Offer(configMaps, newVersion(wire.Added, "large", "u1", 1, 1001))
+			q.Offer(configMaps, added("fine", "u2", 1))
 		})
-		if len(got) != 1 || got[0] != "ADDED fine u3 1" {
+		if len(got) != 1 || got[0] != "ADDED fine u2 1" {
 			t.Errorf("got %v", got)
 		}
-		for _, reason := range []string{tooLarge, notEncoded} {
-			if n := counted(t, registry, "meshery_meshsync_changes_dropped_total", reason); n != 1 {
-				t.Errorf("%s: counted %v, want 1", reason, n)
+		if n, _ := measured(t, registry, "meshery_meshsync_changes_dropped_total", tooLarge); n != 1 {
+			t.Errorf("counted %v, want 1", n)
+		}
+	})
+}
+
+// TestWhatIsSentAgainIsTheSame: the bytes of a message are the same at every attempt, also after its end was written into the room that
+// was left for it.
+func TestWhatIsSentAgainIsTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const attempts = 4
+		bodies := map[string][]string{}
+		b := refusing{flakyBus: newFlakyBus(1, 0, func(string) {}), refuse: func(messages []bus.Message) bool {
+			for _, message := range messages {
+				text, err := read(message)
+				if err != nil {
+					t.Errorf("%v in %s", err, message.Body)
+				}
+				bodies[text] = append(bodies[text], string(message.Body))
+			}
+			return len(bodies["ADDED y u2 1"]) < attempts
+		}}
+		q, _ := newTestQueue(b)
+		q.Offer(configMaps, newVersion(wire.Deleted, "x", "u1", 1, 0))
+		q.Offer(configMaps, added("x", "u3", 2))
+		q.Offer(configMaps, added("y", "u2", 1))
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { q.Run(ctx) })
+		q.Drain(ctx)
+		cancel()
+		wg.Wait()
+		for _, text := range []string{"DELETED x u1 1", "ADDED x u3 2", "ADDED y u2 1"} {
+			if all := bodies[text]; len(all) != attempts || len(slices.Compact(all)) != 1 {
+				t.Errorf("%s was sent as %q", text, all)
+			}
+		}
+		if len(bodies) != 3 {
+			t.Errorf("sent: %v", slices.Collect(maps.Keys(bodies)))
+		}
+	})
+}
+
+// refusing is a bus that takes the batches that it does not refuse.
+type refusing struct {
+	*flakyBus
+	refuse func([]bus.Message) bool
+}
+
+func (b refusing) Send(ctx context.Context, messages ...bus.Message) error {
+	if b.refuse(messages) {
+		return errors.New("refused")
+	}
+	return b.flakyBus.Send(ctx, messages...)
+}
+
+// TestHowLongAChangeTakesIsMeasured from when it was seen: of those that collapse, from the first.
+func TestHowLongAChangeTakesIsMeasured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newFlakyBus(1, 0, nil)
+		offline := make(chan struct{})
+		b.connected, b.delay = offline, 2*time.Second
+		_, registry := runQueue(t, b, func(q *Queue) {
+			q.Offer(configMaps, added("x", "u", 1))
+			<-time.After(3 * time.Second) // fake time
+			q.Offer(configMaps, newVersion(wire.Modified, "x", "u", 2, 0))
+			close(offline)
+		})
+		for stage, want := range map[string]float64{"sent": 3, "acknowledged": 5} {
+			if n, took := measured(t, registry, "meshery_meshsync_delivery_seconds", stage); n != 1 || took != want {
+				t.Errorf("%s: %v took %v s, want 1 in %v", stage, n, took, want)
 			}
 		}
 	})
 }
 
-// counted reads the counter whose only label has this value.
-func counted(t *testing.T, registry *prometheus.Registry, name, label string) float64 {
+// measured returns the count of the metric whose only label has this value, and the sum if it is a histogram.
+func measured(t *testing.T, registry *prometheus.Registry, name, label string) (count, sum float64) {
 	t.Helper()
 	families, err := registry.Gather()
 	if err != nil {
@@ -259,11 +333,12 @@ func counted(t *testing.T, registry *prometheus.Registry, name, label string) fl
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
 			if family.GetName() == name && metric.GetLabel()[0].GetValue() == label {
-				return metric.GetCounter().GetValue()
+				took := metric.GetHistogram()
+				return metric.GetCounter().GetValue() + float64(took.GetSampleCount()), took.GetSampleSum()
 			}
 		}
 	}
-	return 0
+	return 0, 0
 }
 
 func TestWithdrawnObjectsGoOutAsDeletedWithTheReason(t *testing.T) {
@@ -272,10 +347,10 @@ func TestWithdrawnObjectsGoOutAsDeletedWithTheReason(t *testing.T) {
 		offline := make(chan struct{})
 		b.connected = offline
 		got, _ := runQueue(t, b, func(q *Queue) {
-			q.Offer(configMaps, wire.Added, newVersion("waits", "u", 1))
-			q.Withdraw(configMaps, newVersion("waits", "u", 1), wire.WatchListChanged)
-			q.Withdraw(configMaps, newVersion("back", "u", 1), wire.WatchListChanged)
-			q.Offer(configMaps, wire.Added, newVersion("back", "u", 2))
+			q.Offer(configMaps, added("waits", "u", 1))
+			q.Offer(configMaps, withdrawn("waits", "u", 1))
+			q.Offer(configMaps, withdrawn("back", "u", 1))
+			q.Offer(configMaps, added("back", "u", 2))
 			close(offline)
 		})
 		slices.Sort(got)
@@ -285,13 +360,19 @@ func TestWithdrawnObjectsGoOutAsDeletedWithTheReason(t *testing.T) {
 	})
 }
 
+func withdrawn(name, uid string, version int) wire.Change {
+	change := newVersion(wire.Deleted, name, uid, version, 0)
+	change.Reason = wire.WatchListChanged
+	return change
+}
+
 func TestDrainGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, _ := newTestQueue(newFlakyBus(1, 10, func(string) {}))
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { q.Run(ctx) })
-		q.Offer(configMaps, wire.Added, newVersion("x", "u", 1))
+		q.Offer(configMaps, added("x", "u", 1))
 		patience, stop := context.WithTimeout(ctx, 10*time.Second)
 		defer stop()
 		if left := q.Drain(patience); left != 1 {
@@ -308,7 +389,7 @@ func TestDrainDoesNotWaitForABrokerThatIsAway(t *testing.T) {
 		b.connected = make(chan struct{})
 		q, _ := newTestQueue(b)
 		defer q.keys.ShutDown()
-		q.Offer(configMaps, wire.Added, newVersion("x", "u", 1))
+		q.Offer(configMaps, added("x", "u", 1))
 		patience, stop := context.WithTimeout(t.Context(), 10*time.Second)
 		defer stop()
 		if left, took := q.Drain(patience), time.Since(start); left != 1 || took > 0 {
@@ -324,7 +405,7 @@ func TestReadySaysWhatTheBrokerRefuses(t *testing.T) {
 			if err := q.Ready(); err != nil {
 				t.Errorf("before anything was sent: %v", err)
 			}
-			q.Offer(configMaps, wire.Added, newVersion("x", "u", 1))
+			q.Offer(configMaps, added("x", "u", 1))
 			synctest.Wait()
 			if err := q.Ready(); err == nil || !strings.Contains(err.Error(), "broken") {
 				t.Errorf("while nothing is confirmed: %v", err)
@@ -343,13 +424,13 @@ func TestReadySaysWhatTheBrokerRefuses(t *testing.T) {
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, start := newFlakyBus(1, 0, nil), time.Now()
-		q := NewQueue(Options{Bus: b, Encoder: plainEncoder{}, Metrics: prometheus.NewRegistry(), MessagesPerSecond: 100})
+		q := NewQueue(Options{Bus: b, Metrics: prometheus.NewRegistry(), MessagesPerSecond: 100})
 		b.delivered = func(string) {}
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { q.Run(ctx) })
 		for i := range 2*maxBatch + 200 {
-			q.Offer(configMaps, wire.Added, newVersion(fmt.Sprint("x", i), "u", 1))
+			q.Offer(configMaps, added(fmt.Sprint("x", i), "u", 1))
 		}
 		q.Drain(ctx)
 		if took := time.Since(start); took < 2*time.Second || took > 4*time.Second {

@@ -8,6 +8,7 @@
 //	resync.go    resync-discovery: everything again as ADDED
 //
 // Guarantees: requests are handled one after another, in their order; one that is malformed or unknown is logged and counted and
-// does nothing else, and no error is ever published, because Meshery Server dies of one. What informer-store replies is complete,
-// and consistent with what is published afterwards: an object that changes during the reply is published once more after it.
+// does nothing else, and no error is ever published, because Meshery Server dies of one. What informer-store replies is complete
+// but for what the log says is missing: an object that is too large, a kind that cannot be read. It is consistent with what is published
+// afterwards: an object that changes during the reply is published once more after it.
 package request

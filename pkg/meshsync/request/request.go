@@ -3,10 +3,9 @@ package request
 import (
 	"context"
 	"encoding/json"
-	"time"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/klog/v2"
 
 	"meshery.io/operator/pkg/meshsync/bus"
@@ -24,24 +23,19 @@ type Bus interface {
 	MaxPayload() int
 }
 
-// Store is the state of the cluster as it was seen.
+// Store is the state of the cluster.
 type Store interface {
-	// Snapshot returns the current objects, and a function that publishes what has happened to them since.
-	Snapshot() (objects []*unstructured.Unstructured, catchUp func())
-	// Resync publishes everything as ADDED.
-	Resync()
-}
-
-// Encoder writes an object for a reply.
-type Encoder interface {
-	EncodeObject(obj *unstructured.Unstructured) (json.RawMessage, error)
+	// Objects calls visit with every object as it is now, in its wire form, and tries until it has, visit fails, or ctx ends: some may
+	// come twice. catchUp publishes what has happened to them since. It must be called.
+	Objects(ctx context.Context, visit func(object []byte) error) (catchUp func(context.Context) error, err error)
+	// Resync publishes everything as ADDED, and tries until it has or ctx ends.
+	Resync(ctx context.Context) error
 }
 
 // Options of a Server.
 type Options struct {
 	Bus     Bus
 	Store   Store
-	Encoder Encoder
 	Version string // of the agent
 	Metrics prometheus.Registerer
 }
@@ -50,23 +44,17 @@ type Options struct {
 type Server struct {
 	bus     Bus
 	store   Store
-	encoder Encoder
 	version string
 	metrics *metrics
 	inbox   chan []byte
-
-	// The rest belongs to the goroutine of Run.
-	resync    *time.Timer
-	resyncDue bool // the timer is running
+	resync  chan struct{} // holds one element when everything is to be published again
 }
 
 // New makes a server. Requests are listened to in Run.
 func New(o Options) *Server {
-	resync := time.NewTimer(0)
-	resync.Stop()
 	return &Server{
-		bus: o.Bus, store: o.Store, encoder: o.Encoder, version: o.Version, metrics: newMetrics(o.Metrics),
-		inbox: make(chan []byte, maxWaiting), resync: resync,
+		bus: o.Bus, store: o.Store, version: o.Version, metrics: newMetrics(o.Metrics),
+		inbox: make(chan []byte, maxWaiting), resync: make(chan struct{}, 1),
 	}
 }
 
@@ -85,18 +73,16 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var resyncing sync.WaitGroup
+	defer resyncing.Wait()
 	defer stop()
-	defer s.resync.Stop()
+	resyncing.Go(func() { s.resyncWhenDue(ctx) })
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case body := <-s.inbox:
 			s.handle(ctx, body)
-		case <-s.resync.C:
-			s.resyncDue = false
-			klog.FromContext(ctx).Info("Publishing everything again")
-			s.store.Resync()
 		}
 	}
 }

@@ -3,21 +3,32 @@ package request
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"k8s.io/klog/v2"
 
 	"meshery.io/operator/pkg/meshsync/bus"
 	"meshery.io/operator/pkg/meshsync/wire"
+	"meshery.io/operator/pkg/meshsync/wire/walk"
 )
 
 const (
 	// maxSlice is the most objects in one message of a reply, as Meshery Server expects.
 	maxSlice = 5
-	// maxUnconfirmed is how many messages of a reply go out before the broker is asked whether it has them.
-	maxUnconfirmed = 64
+	// A batch of a reply costs one round trip to the broker, and is held in memory.
+	maxUnconfirmed      = 64
+	maxUnconfirmedBytes = 4 << 20
+	// silencePatience is how long the API server may take to send the next object: it may be asked for a thousand kinds of which there
+	// is none, 50 a second. One kind that cannot be read is tried again until then; the end of the reply, and other requests, wait for it.
+	silencePatience = 20 * time.Second
+	// catchUpPatience is how long it may take to read once more what has changed meanwhile.
+	catchUpPatience = time.Minute
 )
+
+var errSilent = fmt.Errorf("nothing more came for %s", silencePatience)
 
 // sendStore replies with the current state. What happens to an object meanwhile goes out on the core subject, possibly before the
 // slice that holds the older state; so whatever has changed by the end is published once more.
@@ -26,25 +37,26 @@ func (s *Server) sendStore(ctx context.Context, payload json.RawMessage) error {
 	if err != nil {
 		return err
 	}
-	objects, catchUp := s.store.Snapshot()
-	defer catchUp()
 	reply := &reply{bus: s.bus, subject: subject, limit: s.bus.MaxPayload()}
-	for _, obj := range objects {
-		encoded, err := s.encoder.EncodeObject(obj)
-		switch {
-		case err != nil:
-			klog.FromContext(ctx).Error(err, "Object is missing in the reply")
-			continue
-		case len(encoded)+wire.StoreOverhead(1) > reply.limit:
+	listing, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	silence := time.AfterFunc(silencePatience, func() { giveUp(errSilent) })
+	defer silence.Stop()
+	catchUp, err := s.store.Objects(listing, func(object []byte) error {
+		silence.Stop() // while the broker is waited for
+		defer silence.Reset(silencePatience)
+		if len(object)+wire.StoreOverhead(1) > reply.limit {
+			id, _ := walk.Identify(object)
 			klog.FromContext(ctx).Error(nil, "Object is larger than the broker's max_payload and is missing in the reply",
-				"kind", obj.GetKind(), "object", klog.KObj(obj), "bytes", len(encoded), "maxPayload", reply.limit)
-			continue
+				"object", klog.KRef(string(id.Namespace), string(id.Name)), "bytes", len(object), "maxPayload", reply.limit)
+			return nil
 		}
-		if err := reply.add(ctx, encoded); err != nil {
-			return err
-		}
-	}
-	return reply.finish(ctx)
+		return reply.add(ctx, object)
+	})
+	err = errors.Join(err, context.Cause(listing), reply.finish(ctx))
+	catchingUp, cancel := context.WithTimeout(ctx, catchUpPatience)
+	defer cancel()
+	return errors.Join(err, catchUp(catchingUp))
 }
 
 // replySubject reads where to reply to. A wildcard or a blank in it would be an error of the broker, which ends the connection.
@@ -67,19 +79,18 @@ type reply struct {
 	subject string
 	limit   int // bytes of a message
 
-	slice    []json.RawMessage
-	bytes    int // of slice
-	messages []bus.Message
+	slice       [][]byte
+	bytes       int // of slice
+	messages    []bus.Message
+	unconfirmed int // bytes of messages
 }
 
-func (r *reply) add(ctx context.Context, object json.RawMessage) error {
+func (r *reply) add(ctx context.Context, object []byte) error {
 	n := len(r.slice) + 1
 	if n > maxSlice || r.bytes+len(object)+wire.StoreOverhead(n) > r.limit {
-		if err := r.closeSlice(); err != nil {
-			return err
-		}
+		r.closeSlice()
 	}
-	if len(r.messages) == maxUnconfirmed {
+	if len(r.messages) == maxUnconfirmed || r.unconfirmed >= maxUnconfirmedBytes {
 		if err := r.send(ctx); err != nil {
 			return err
 		}
@@ -90,24 +101,19 @@ func (r *reply) add(ctx context.Context, object json.RawMessage) error {
 }
 
 func (r *reply) finish(ctx context.Context) error {
-	if err := r.closeSlice(); err != nil {
-		return err
-	}
+	r.closeSlice()
 	return r.send(ctx)
 }
 
 // closeSlice makes a message of the slice. An empty slice makes none: Meshery Server expects no reply without objects.
-func (r *reply) closeSlice() error {
+func (r *reply) closeSlice() {
 	if len(r.slice) == 0 {
-		return nil
+		return
 	}
-	body, err := wire.EncodeStore(r.slice)
-	if err != nil {
-		return err
-	}
+	body := wire.EncodeStore(r.slice)
 	r.messages = append(r.messages, bus.Message{Subject: r.subject, Body: body})
+	r.unconfirmed += len(body)
 	r.slice, r.bytes = nil, 0
-	return nil
 }
 
 func (r *reply) send(ctx context.Context) error {
@@ -115,6 +121,6 @@ func (r *reply) send(ctx context.Context) error {
 		return nil
 	}
 	err := r.bus.Send(ctx, r.messages...)
-	r.messages = nil
+	r.messages, r.unconfirmed = nil, 0
 	return err
 }

@@ -3,10 +3,10 @@ package status
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -203,19 +203,17 @@ func syncing(status *v1alpha1.MeshSyncStatus) bool {
 	return discovered == nil || discovered.Reason == v1alpha1.ReasonSyncing
 }
 
-// same compares all but numbers of objects and times.
+// same compares all but numbers of objects and times. It is called every second.
 func same(a, b *v1alpha1.MeshSyncStatus) bool {
-	return equality.Semantic.DeepEqual(timeless(a), timeless(b))
-}
-
-func timeless(status *v1alpha1.MeshSyncStatus) *v1alpha1.MeshSyncStatus {
-	status = status.DeepCopy()
-	status.Discovery.Objects, status.Discovery.LastSyncTime = 0, nil
-	for i := range status.Resources {
-		status.Resources[i].Objects = 0
-	}
-	for i := range status.Conditions {
-		status.Conditions[i].LastTransitionTime = metav1.Time{}
-	}
-	return status
+	discovery := *a.Discovery
+	discovery.Objects, discovery.LastSyncTime = b.Discovery.Objects, b.Discovery.LastSyncTime
+	return discovery == *b.Discovery &&
+		slices.EqualFunc(a.Resources, b.Resources, func(x, y v1alpha1.ResourceStatus) bool {
+			x.Objects = y.Objects
+			return x == y
+		}) &&
+		slices.EqualFunc(a.Conditions, b.Conditions, func(x, y metav1.Condition) bool {
+			x.LastTransitionTime = y.LastTransitionTime
+			return x == y
+		})
 }

@@ -12,17 +12,17 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/dynamic"
+
+	"meshery.io/operator/pkg/meshsync/watch/raw"
 )
 
 // answers are what watches are answered with, one after the other, and when they were asked for.
 type answers struct {
-	dynamic.ResourceInterface
 	errs  []error
 	asked []time.Time
 }
 
-func (a *answers) Watch(context.Context, metav1.ListOptions) (apiwatch.Interface, error) {
+func (a *answers) watch(context.Context, metav1.ListOptions, func(apiwatch.Event) apiwatch.Event) (apiwatch.Interface, error) {
 	a.asked = append(a.asked, time.Now())
 	if n := len(a.asked); n <= len(a.errs) && a.errs[n-1] != nil {
 		return nil, a.errs[n-1]
@@ -30,11 +30,16 @@ func (a *answers) Watch(context.Context, metav1.ListOptions) (apiwatch.Interface
 	return apiwatch.NewFake(), nil
 }
 
+func (*answers) list(context.Context, metav1.ListOptions) (*raw.List, error) { return nil, nil }
+
+// asItIs sees nothing in an event.
+func asItIs(event apiwatch.Event) apiwatch.Event { return event }
+
 func TestStreamingListsKeepApart(t *testing.T) {
 	refused, tooMany := fmt.Errorf("dial: %w", syscall.ECONNREFUSED), apierrors.NewTooManyRequests("later", 0)
 	streaming := metav1.ListOptions{SendInitialEvents: new(true)}
 	begin := func(t *testing.T, client patient) error {
-		stream, err := client.Watch(t.Context(), streaming)
+		stream, err := client.watch(t.Context(), streaming, asItIs)
 		if err == nil {
 			stream.Stop()
 		}
@@ -63,7 +68,10 @@ func TestStreamingListsKeepApart(t *testing.T) {
 		if err := begin(t, client); err != nil || time.Since(before) < 10*time.Second {
 			t.Errorf("the next one began after %s: %v", time.Since(before), err)
 		}
-		// After a while all is forgotten.
+		// After a while all is forgotten. That a list takes long says nothing of streams.
+		if _, err := client.list(t.Context(), metav1.ListOptions{}); err != nil {
+			t.Error(err)
+		}
 		pass(pauseReset + time.Second)
 		client.streams.brokeOff.Store(false)
 		before = time.Now()
@@ -76,90 +84,105 @@ func TestStreamingListsKeepApart(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		defer cancel()
 		began := time.Now()
-		if _, err := (patient{server, &streams{}}).Watch(ctx, streaming); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 15*time.Second {
+		if _, err := (patient{server, &streams{}}).watch(ctx, streaming, asItIs); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 15*time.Second {
 			t.Errorf("ended after %s, %v", time.Since(began), err)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
 		server := &answers{errs: []error{refused}}
 		client := patient{server, &streams{}}
-		if _, err := client.Watch(t.Context(), metav1.ListOptions{}); !errors.Is(err, syscall.ECONNREFUSED) {
+		if _, err := client.watch(t.Context(), metav1.ListOptions{}, asItIs); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("a watch that goes on: %v; its informer is to know", err)
 		}
 	})
 }
 
-// events is an API server with one stream.
-type events struct {
-	dynamic.ResourceInterface
-	stream *apiwatch.RaceFreeFakeWatcher
+// told is an API server with one stream, which may begin before a watch knows that it was accepted.
+type told struct {
+	*answers
+	tell func(see func(apiwatch.Event), ended <-chan struct{}) // until there is no more
 }
 
-func (e events) Watch(context.Context, metav1.ListOptions) (apiwatch.Interface, error) {
-	return e.stream, nil
+func (o told) watch(_ context.Context, _ metav1.ListOptions, see func(apiwatch.Event) apiwatch.Event) (apiwatch.Interface, error) {
+	stream := apiwatch.NewProxyWatcher(make(chan apiwatch.Event))
+	go func() {
+		o.tell(func(event apiwatch.Event) { see(event) }, stream.StopChan())
+		stream.Stop()
+	}()
+	synctest.Wait()
+	return stream, nil
 }
 
 func TestWhereStreamsAreNoGoodListsArePlain(t *testing.T) {
 	streaming := metav1.ListOptions{SendInitialEvents: new(true)}
-	end := configMap("", "", "", "7")
-	end.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
-	play := func(t *testing.T, tell func(*apiwatch.RaceFreeFakeWatcher)) (client patient, heard []apiwatch.Event) {
+	object := apiwatch.Event{Type: apiwatch.Added, Object: state("x a 1")}
+	bookmark := func(annotations map[string]string) apiwatch.Event {
+		return apiwatch.Event{Type: apiwatch.Bookmark, Object: &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Annotations: annotations}}}
+	}
+	end := bookmark(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
+	rest := func(d time.Duration, ended <-chan struct{}) {
+		select {
+		case <-time.After(d):
+		case <-ended:
+		}
+	}
+	// play returns when the stream has ended, with what an informer would have got.
+	play := func(t *testing.T, tell func(see func(apiwatch.Event), ended <-chan struct{})) (client patient, heard []apiwatch.Event) {
 		t.Helper()
-		server := events{stream: apiwatch.NewRaceFreeFake()}
-		client = patient{server, &streams{}}
-		stream, err := client.Watch(t.Context(), streaming)
+		client = patient{told{&answers{}, tell}, &streams{}}
+		stream, err := client.watch(t.Context(), streaming, func(event apiwatch.Event) apiwatch.Event {
+			heard = append(heard, event)
+			return event
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		go tell(server.stream)
-		for event := range stream.ResultChan() {
-			heard = append(heard, event)
-		}
-		stream.Stop()
+		<-stream.(*apiwatch.ProxyWatcher).StopChan()
+		synctest.Wait()
 		return client, heard
 	}
+	// plain does what an informer does, whose lists, when they are not streamed, follow at once.
 	plain := func(t *testing.T, client patient) bool {
-		stream, err := client.Watch(t.Context(), streaming)
+		stream, err := client.watch(t.Context(), streaming, asItIs)
 		if err == nil {
 			stream.Stop()
+		}
+		if _, err := client.list(t.Context(), metav1.ListOptions{}); err != nil {
+			t.Error(err)
 		}
 		return apierrors.IsInvalid(err)
 	}
 	tests := map[string]struct {
-		tell        func(*apiwatch.RaceFreeFakeWatcher)
+		tell        func(see func(apiwatch.Event), ended <-chan struct{})
 		once, again bool // the next list is plain, and the one after it
 	}{
-		"a list that came to its end": {func(w *apiwatch.RaceFreeFakeWatcher) {
-			w.Add(configMap("demo", "x", "a", "1"))
-			w.Action(apiwatch.Bookmark, end)
-			<-time.After(time.Hour)
-			w.Stop()
+		"a list that came to its end": {func(see func(apiwatch.Event), ended <-chan struct{}) {
+			see(object)
+			see(end)
+			rest(time.Hour, ended)
 		}, false, false},
-		"a list that broke off": {func(w *apiwatch.RaceFreeFakeWatcher) {
-			w.Add(configMap("demo", "x", "a", "1"))
-			w.Stop()
-		}, true, false},
-		"a list that is slow": {func(w *apiwatch.RaceFreeFakeWatcher) {
+		"a list that broke off": {func(see func(apiwatch.Event), _ <-chan struct{}) { see(object) }, true, false},
+		"a list that is slow": {func(see func(apiwatch.Event), ended <-chan struct{}) {
 			for range 10 {
-				w.Add(configMap("demo", "x", "a", "1"))
-				<-time.After(endPatience - time.Second)
+				see(object)
+				rest(endPatience-time.Second, ended)
 			}
-			w.Action(apiwatch.Bookmark, end)
-			w.Stop()
+			see(end)
 		}, false, false},
-		"a server that does not mark the end": {func(w *apiwatch.RaceFreeFakeWatcher) {
-			w.Add(configMap("demo", "x", "a", "1"))
-			w.Action(apiwatch.Bookmark, configMap("", "", "", "7"))
+		"a server that does not mark the end": {func(see func(apiwatch.Event), ended <-chan struct{}) {
+			see(object)
+			see(bookmark(nil))
+			<-ended
 		}, true, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				client, _ := play(t, test.tell)
-				pass(time.Hour)
 				if got := plain(t, client); got != test.once {
 					t.Errorf("the next list is plain: %v", got)
 				}
+				pass(time.Hour)
 				client.streams.brokeOff.Store(false)
 				if got := plain(t, client); got != test.again {
 					t.Errorf("the one after it is plain: %v", got)
@@ -169,9 +192,8 @@ func TestWhereStreamsAreNoGoodListsArePlain(t *testing.T) {
 	}
 	t.Run("too many requests in a stream are not waited for by the informer, who cannot be stopped then", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			_, heard := play(t, func(w *apiwatch.RaceFreeFakeWatcher) {
-				w.Error(&apierrors.NewTooManyRequests("later", 1).ErrStatus)
-				w.Stop()
+			_, heard := play(t, func(see func(apiwatch.Event), _ <-chan struct{}) {
+				see(apiwatch.Event{Type: apiwatch.Error, Object: &apierrors.NewTooManyRequests("later", 1).ErrStatus})
 			})
 			if len(heard) != 1 || !apierrors.IsServiceUnavailable(apierrors.FromObject(heard[0].Object)) {
 				t.Errorf("heard %v", heard)

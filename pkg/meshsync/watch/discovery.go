@@ -4,17 +4,15 @@ import (
 	"context"
 	"fmt"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/dynamic/dynamicinformer"
-	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
+	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
+	"meshery.io/operator/pkg/meshsync/watch/raw"
 	"meshery.io/operator/pkg/watchlist"
 )
 
@@ -37,14 +35,13 @@ var crds = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "
 
 // watchCRDs calls changed whenever a custom resource definition was added, changed or deleted, until ctx ends. Only their names
 // are kept. Without permission it keeps trying; changes are then found by looking from time to time.
-func watchCRDs(ctx context.Context, client dynamic.Interface, metadata metadata.Interface, changed func(kind schema.GroupResource, deleted bool)) {
-	names := newClient(client, func(resource schema.GroupVersionResource, _ string) dynamic.ResourceInterface {
-		return inventory{client.Resource(resource), metadata.Resource(resource), resource.GroupVersion().WithKind("CustomResourceDefinition")}
-	})
-	factory := dynamicinformer.NewDynamicSharedInformerFactory(names, 0)
-	informer := factory.ForResource(crds).Informer()
+func watchCRDs(ctx context.Context, client *raw.Client, changed func(kind schema.GroupResource, deleted bool)) {
+	factory, informer := newInformer(newPatient(direct{
+		client:  client,
+		scope:   raw.Scope{Resource: crds, MetadataOnly: true},
+		handler: &definitions{index: newIndex(v1alpha1.DepthInventory), changed: changed},
+	}))
 	logger := klog.FromContext(ctx)
-
 	reported := false // only used by the one goroutine of the reflector
 	_ = informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
 		if !reported && isRefused(err) {
@@ -53,44 +50,61 @@ func watchCRDs(ctx context.Context, client dynamic.Interface, metadata metadata.
 				"interval", rediscoverInterval, "reason", err.Error())
 		}
 	})
-	_ = informer.SetTransform(func(obj any) (any, error) {
-		definition, ok := obj.(*unstructured.Unstructured)
-		if !ok {
-			return obj, nil
-		}
-		name := &unstructured.Unstructured{}
-		name.SetName(definition.GetName())
-		name.SetResourceVersion(definition.GetResourceVersion())
-		return name, nil
-	})
-	_, _ = informer.AddEventHandlerWithOptions(cache.ResourceEventHandlerDetailedFuncs{
-		AddFunc: func(obj any, isInInitialList bool) {
-			if !isInInitialList {
-				changed(kindOf(obj), false)
-			}
-		},
-		UpdateFunc: func(old, obj any) {
-			if versionOf(old) != versionOf(obj) { // else they were only listed again
-				changed(kindOf(obj), false)
-			}
-		},
-		DeleteFunc: func(obj any) { changed(kindOf(obj), true) },
-	}, cache.HandlerOptions{Logger: &logger})
-	factory.Start(ctx.Done())
+	factory.StartWithContext(ctx)
 	<-ctx.Done()
 	factory.Shutdown()
 }
 
-// kindOf is the kind that a definition defines: its name says it.
-func kindOf(definition any) schema.GroupResource {
-	name, _ := cache.DeletionHandlingObjectToName(definition)
-	return schema.ParseGroupResource(name.Name)
+// definitions are the custom resource definitions that there are.
+type definitions struct {
+	index   *index
+	listed  bool
+	changed func(kind schema.GroupResource, deleted bool)
 }
 
-func versionOf(definition any) string {
-	object, err := meta.Accessor(definition)
+// Begin is called before all that are there are taken.
+func (d *definitions) Begin() { d.index.begin() }
+
+// Take takes one.
+func (d *definitions) Take(event apiwatch.EventType, data []byte) *raw.Object {
+	_, id, err := safely(identify, nil, data, false)
 	if err != nil {
-		return ""
+		d.index.incomplete = true
+		return nil
 	}
-	return object.GetResourceVersion()
+	now := raw.NewObject(id.Namespace, id.Name, id.UID, id.ResourceVersion)
+	if event == apiwatch.Deleted {
+		if d.index.drop(now) != nil {
+			d.changed(kindOf(now), true)
+		}
+		return now
+	}
+	switch d.index.meaningOf(d.index.known[now.Key], now) {
+	case nothing, outdated:
+		d.index.mark(now.Key)
+	default:
+		d.index.put(now)
+		if d.listed {
+			d.changed(kindOf(now), false)
+		}
+	}
+	return now
+}
+
+// End is called when all that are there were taken.
+func (d *definitions) End(resourceVersion string) error {
+	gone, err := d.index.end(resourceVersion)
+	if err != nil {
+		return err
+	}
+	d.listed = true
+	for _, one := range gone {
+		d.changed(kindOf(one.Object), true)
+	}
+	return nil
+}
+
+// kindOf is the kind that a definition defines: its name says it.
+func kindOf(definition *raw.Object) schema.GroupResource {
+	return schema.ParseGroupResource(definition.Key)
 }

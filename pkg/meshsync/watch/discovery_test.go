@@ -3,18 +3,16 @@ package watch
 import (
 	"context"
 	"errors"
-	"sync/atomic"
+	"fmt"
+	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/discovery"
-	dynamicfake "k8s.io/client-go/dynamic/fake"
-	"k8s.io/client-go/metadata/fake"
-	clienttesting "k8s.io/client-go/testing"
 )
 
 type fakeDiscovery struct{ err error }
@@ -35,58 +33,49 @@ func TestDiscoverToleratesGroupsThatDoNotAnswer(t *testing.T) {
 }
 
 func TestCRDsSignalChanges(t *testing.T) {
-	scheme := runtime.NewScheme()
-	if err := metav1.AddMetaToScheme(scheme); err != nil {
-		t.Fatal(err)
-	}
-	definition := func(version string) *metav1.PartialObjectMetadata {
-		return &metav1.PartialObjectMetadata{
-			TypeMeta:   metav1.TypeMeta{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition"},
-			ObjectMeta: metav1.ObjectMeta{Name: "widgets.example.com", ResourceVersion: version},
-		}
-	}
-	client := fake.NewSimpleMetadataClient(scheme)
-	definitions := client.Resource(crds).(fake.MetadataClient)
-	ctx, cancel := context.WithCancel(t.Context())
-	watching := make(chan struct{})
-	client.PrependWatchReactor("*", func(clienttesting.Action) (bool, apiwatch.Interface, error) {
-		w, err := client.Tracker().Watch(crds, "")
-		close(watching)
-		return true, w, err
-	})
-	var gone atomic.Bool
-	changed, done := make(chan struct{}, 10), make(chan struct{})
-	go func() {
-		defer close(done)
-		watchCRDs(ctx, dynamicfake.NewSimpleDynamicClient(scheme), client, func(kind schema.GroupResource, deleted bool) {
-			if want := (schema.GroupResource{Group: "example.com", Resource: "widgets"}); kind != want || deleted != gone.Load() {
-				t.Errorf("%v was changed, deleted: %t", kind, deleted)
-			}
-			changed <- struct{}{}
+	synctest.Test(t, func(t *testing.T) {
+		const widgets = "customresourcedefinitions//widgets.example.com"
+		server := newAPIServer(t)
+		server.put("customresourcedefinitions//others.example.com", "a")
+		ctx, cancel := context.WithCancel(t.Context())
+		var mu sync.Mutex
+		var signals []string
+		var done sync.WaitGroup
+		done.Go(func() {
+			watchCRDs(ctx, server.client(t), func(kind schema.GroupResource, deleted bool) {
+				mu.Lock()
+				defer mu.Unlock()
+				signals = append(signals, fmt.Sprintf("%s %t", kind, deleted))
+			})
 		})
-	}()
-	wait := func(signal <-chan struct{}) {
-		t.Helper()
-		select {
-		case <-signal:
-		case <-time.After(10 * time.Second):
-			t.Fatal("no signal")
+		is := func(when string, want ...string) {
+			t.Helper()
+			pass(5 * time.Minute)
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(signals, want) {
+				t.Errorf("%s: signals %v, want %v", when, signals, want)
+			}
+			signals = nil
 		}
-	}
-	wait(watching)
-	if _, err := definitions.CreateFake(definition("1"), metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	wait(changed)
-	if _, err := definitions.UpdateFake(definition("2"), metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	wait(changed)
-	gone.Store(true)
-	if err := definitions.Delete(ctx, "widgets.example.com", metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	wait(changed)
-	cancel()
-	<-done
+		is("what is there at first")
+		server.put(widgets, "a")
+		is("one is added", "widgets.example.com false")
+		server.put(widgets, "a")
+		is("it changes", "widgets.example.com false")
+		server.compact()
+		server.cut()
+		is("all is listed again")
+		server.delete(widgets)
+		is("it is deleted", "widgets.example.com true")
+		server.put(widgets, "b")
+		is("it is there again", "widgets.example.com false")
+		server.leave(errors.New("away"))
+		server.delete(widgets)
+		server.compact()
+		server.comeBack()
+		is("it was deleted while nobody looked", "widgets.example.com true")
+		cancel()
+		done.Wait()
+	})
 }

@@ -10,13 +10,16 @@
 //	access.go     what may be listed and watched, asked before it is tried
 //	set.go        the running watches: keeps the wanted, starts the missing, stops the others
 //	gate.go       whose turn it is to list for the first time: a few at a time, tier by tier
-//	watch.go      one kind, in one namespace or all: a shared informer factory of its own and what its events mean
-//	client.go     how its requests are made: patient{observed{inventory{dynamic}}}, each of which hands on what it does not change
-//	inventory.go  metadata only
-//	stream.go     how its events are heard
-//	outage.go     how requests went, and when a kind counts as not watched any more
+//	watch.go      one kind, in one namespace or all: a shared informer factory of its own
+//	client.go     how its requests are made: patient{observed{fresh{direct}}}, each of which hands on what it does not change
+//	raw/          the requests themselves, and what the bytes of their answers are cut into
+//	intake.go     an object's bytes -> what happened to it -> the sink
+//	index.go      what was offered, and so what something seen means: pure
+//	encode.go     an object's bytes -> its message
+//	relist.go     everything once more, beside the informer
+//	everything.go the same of all watches
+//	health.go     how requests went: how far a watch is, and when a kind counts as not watched any more
 //	absent.go     when a kind counts as not served any more: pure
-//	state.go      how far a watch is
 //	truth.go      what status says of it all: pure
 //	metrics.go    what is counted
 //
@@ -36,5 +39,9 @@
 //     kind that may not be read any more are left as they were: nothing is known of them.
 //   - An object that was deleted and made again under its name is offered as DELETED, then ADDED, also when only the difference
 //     was seen.
-//   - The Sink is called from many goroutines, but for one object from one at a time, and must not wait.
+//   - What is offered of an object is never older than what was offered before, unless the API server itself went back, as after it was
+//     restored from a backup. Nothing is concluded from a list that broke off, or of which something could not be read.
+//   - Of an object only its name and version are kept.
+//   - The Sink is called from many goroutines, but for one object from one at a time. Offer must not wait; MakeWay may, for a moment, and
+//     is where a reader of lists and watches waits for a broker that is slower.
 package watch

@@ -2,21 +2,21 @@ package watch
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"sync"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/dynamic/dynamicinformer"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
 	"meshery.io/operator/pkg/apis/meshery"
+	"meshery.io/operator/pkg/meshsync/watch/raw"
 	"meshery.io/operator/pkg/watchlist"
 )
 
@@ -38,75 +38,99 @@ func Fixed(list watchlist.List) Source {
 var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 
 // FromConfigMap follows the list in a ConfigMap. Where there has been none yet, the default list is in force.
-func FromConfigMap(client dynamic.Interface, namespace, name string) Source {
+func FromConfigMap(client *raw.Client, namespace, name string) Source {
 	return func(ctx context.Context, deliver func(Given)) {
-		logger := klog.LoggerWithValues(klog.FromContext(ctx), "configMap", klog.KRef(namespace, name))
-		follow(klog.NewContext(ctx, logger), client, namespace, name, deliver)
+		f := &followed{name: klog.KRef(namespace, name), logger: klog.LoggerWithValues(klog.FromContext(ctx), "configMap", klog.KRef(namespace, name)), deliver: deliver}
+		factory, informer := newInformer(newPatient(direct{
+			client:  client,
+			scope:   raw.Scope{Resource: configMaps, Namespace: namespace},
+			fields:  fields.OneTermEqualSelector("metadata.name", name).String(),
+			handler: f,
+		}))
+		_ = informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { f.failed(err) })
+		factory.StartWithContext(ctx)
+		<-ctx.Done()
+		factory.Shutdown()
 	}
 }
 
-func follow(ctx context.Context, client dynamic.Interface, namespace, name string, deliver func(Given)) {
-	factory := dynamicinformer.NewFilteredDynamicSharedInformerFactory(patientClient(client), 0, namespace, func(options *metav1.ListOptions) {
-		options.FieldSelector = fields.OneTermEqualSelector("metadata.name", name).String()
-	})
-	informer := factory.ForResource(configMaps).Informer()
+// followed is the ConfigMap that the list is in.
+type followed struct {
+	name    klog.ObjectRef
+	logger  klog.Logger
+	deliver func(Given)
 
-	// Every trigger reads the store anew, one at a time: what is delivered last is what is there.
-	var one sync.Mutex
-	given := false
-	evaluate := func() {
-		one.Lock()
-		defer one.Unlock()
-		if !informer.HasSynced() {
-			return // not there yet is not the same as not there
-		}
-		obj, exists, _ := informer.GetStore().GetByKey(namespace + "/" + name)
-		if !exists && given {
-			// Somebody may put it back. And with its MeshSync it goes before the agent does.
-			deliver(Given{Err: fmt.Errorf("ConfigMap %s/%s with the watch-list was deleted", namespace, name)})
-			return
-		}
-		if !exists {
-			klog.FromContext(ctx).Info("No watch-list given, using the default one")
-			deliver(Given{List: new(watchlist.Default())})
-			return
-		}
-		given = true
-		deliver(readConfigMap(obj.(*unstructured.Unstructured)))
-	}
-	_ = informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
-		klog.FromContext(ctx).V(2).Info("Watch-list cannot be followed, will retry", "reason", err.Error())
-		if !informer.HasSynced() {
-			deliver(Given{Err: fmt.Errorf("read watch-list from ConfigMap %s/%s: %w", namespace, name, err)})
-		}
-	})
-	_, _ = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { evaluate() },
-		UpdateFunc: func(any, any) { evaluate() },
-		DeleteFunc: func(any) { evaluate() },
-	})
-	factory.Start(ctx.Done())
-	if cache.WaitFor(ctx, "", informer.HasSyncedChecker()) {
-		evaluate()
-	}
-	<-ctx.Done()
-	factory.Shutdown()
+	mu     sync.Mutex
+	there  bool // as far as is known
+	given  bool // it has been there
+	listed bool // it is known whether it is there
 }
 
-func readConfigMap(configMap *unstructured.Unstructured) Given {
+// Begin is called before it is taken, if it is there.
+func (f *followed) Begin() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.there = false
+}
+
+// Take reads it.
+func (f *followed) Take(kind apiwatch.EventType, data []byte) *raw.Object {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.there = kind != apiwatch.Deleted // also if it cannot be read
+	var configMap corev1.ConfigMap
+	if err := json.Unmarshal(data, &configMap); err != nil {
+		f.deliver(Given{Err: fmt.Errorf("read watch-list from ConfigMap %s: %w", f.name, err)})
+		return nil
+	}
+	if f.there {
+		f.given = true
+		f.deliver(readConfigMap(&configMap))
+	} else {
+		f.gone()
+	}
+	return raw.NewObject([]byte(configMap.Namespace), []byte(configMap.Name), []byte(configMap.UID), []byte(configMap.ResourceVersion))
+}
+
+// End is called when it must have been taken.
+func (f *followed) End(string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.listed = true
+	if !f.there {
+		f.gone()
+	}
+	return nil
+}
+
+// gone does not change the list once there was one: somebody may put it back, and with its MeshSync it goes before the agent does.
+func (f *followed) gone() {
+	if f.given {
+		f.deliver(Given{Err: fmt.Errorf("ConfigMap %s with the watch-list was deleted", f.name)})
+		return
+	}
+	f.logger.Info("No watch-list given, using the default one")
+	f.deliver(Given{List: new(watchlist.Default())})
+}
+
+func (f *followed) failed(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.logger.V(2).Info("Watch-list cannot be followed, will retry", "reason", err.Error())
+	if !f.listed {
+		f.deliver(Given{Err: fmt.Errorf("read watch-list from ConfigMap %s: %w", f.name, err)})
+	}
+}
+
+func readConfigMap(configMap *corev1.ConfigMap) Given {
 	var given Given
-	data, _, err := unstructured.NestedStringMap(configMap.Object, "data")
-	if err != nil {
-		return Given{Err: err} // cannot be: the API server checks it
-	}
-	annotations := configMap.GetAnnotations()
-	given.Generation, _ = strconv.ParseInt(annotations[meshery.AnnotationGeneration], 10, 64)
-	if text := annotations[meshery.AnnotationWatchListError]; text != "" {
+	given.Generation, _ = strconv.ParseInt(configMap.Annotations[meshery.AnnotationGeneration], 10, 64)
+	if text := configMap.Annotations[meshery.AnnotationWatchListError]; text != "" {
 		given.Err = errors.New(text)
 	}
-	list, err := watchlist.Parse(data)
+	list, err := watchlist.Parse(configMap.Data)
 	if err != nil {
-		given.Err = fmt.Errorf("read watch-list from ConfigMap %s/%s: %w", configMap.GetNamespace(), configMap.GetName(), err)
+		given.Err = fmt.Errorf("read watch-list from ConfigMap %s: %w", klog.KObj(configMap), err)
 		return given
 	}
 	given.List = &list

@@ -21,6 +21,8 @@ type metrics struct {
 	firstList   *prometheus.HistogramVec
 	missing     prometheus.Gauge
 	discoveries prometheus.Counter
+	obvious     prometheus.Counter
+	unreadable  *prometheus.CounterVec
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -45,14 +47,18 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Help: "Kinds on the watch-list that the API server does not serve.",
 		}),
 		discoveries: prometheus.NewCounter(counter("discoveries_total", "How often the API server was asked which kinds it serves.")),
+		obvious: prometheus.NewCounter(counter("objects_decoded_total",
+			"Objects that were written as unusual JSON and had to be decoded, which costs a hundred times as much.")),
+		unreadable: prometheus.NewCounterVec(counter("objects_unreadable_total",
+			"Objects that the API server sent and that cannot be read; they are left out."), []string{"resource"}),
 	}
-	registerer.MustRegister(m.seen, m.errors, m.requests, m.restarts, m.firstList, m.missing, m.discoveries)
+	registerer.MustRegister(m.seen, m.errors, m.requests, m.restarts, m.firstList, m.missing, m.discoveries, m.obvious, m.unreadable)
 	return m
 }
 
 func (m *metrics) forget(resource schema.GroupVersionResource) {
 	labels := prometheus.Labels{"resource": watchlist.Format(resource)}
-	for _, vec := range []*prometheus.CounterVec{m.seen, m.errors, m.requests, m.restarts} {
+	for _, vec := range []*prometheus.CounterVec{m.seen, m.errors, m.requests, m.restarts, m.unreadable} {
 		vec.DeletePartialMatch(labels)
 	}
 }

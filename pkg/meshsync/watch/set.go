@@ -10,11 +10,11 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/klog/v2"
 
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
+	"meshery.io/operator/pkg/meshsync/watch/raw"
 	"meshery.io/operator/pkg/meshsync/wire"
 	"meshery.io/operator/pkg/watchlist"
 )
@@ -132,7 +132,7 @@ func (s *set) replace(ctx context.Context, next map[scope]*watch, starting, stop
 
 // orphan is an object that nobody watches any more.
 type orphan struct {
-	object *unstructured.Unstructured
+	object *raw.Object
 	from   *watch
 }
 
@@ -141,16 +141,19 @@ func bequeath(stopped, starting []*watch) []orphan {
 	var orphans []orphan
 	for _, w := range stopped {
 		heirs := slices.DeleteFunc(slices.Clone(starting), func(heir *watch) bool { return heir.resource != w.resource })
+		for _, heir := range heirs {
+			heir.index.reach(w.index.newest) // also what was deleted since
+		}
 		for _, left := range w.leaves() {
-			i := slices.IndexFunc(heirs, func(heir *watch) bool { return heir.covers(left.object.GetNamespace()) })
+			i := slices.IndexFunc(heirs, func(heir *watch) bool { return heir.covers(left.Namespace()) })
 			if i < 0 {
-				orphans = append(orphans, orphan{left.object, w})
+				orphans = append(orphans, orphan{left.Object, w})
 				continue
 			}
 			if !heirs[i].sameObjects(w.selection) {
 				left.from.reason = wire.WatchListChanged
 			}
-			heirs[i].inherit(left.object, *left.from)
+			heirs[i].inherit(left.Object, left.from)
 		}
 	}
 	return orphans
@@ -171,20 +174,27 @@ func (s *set) all() []*watch {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return slices.SortedFunc(maps.Values(s.running), func(a, b *watch) int {
-		return cmp.Or(strings.Compare(watchlist.Format(a.resource), watchlist.Format(b.resource)), strings.Compare(a.namespace, b.namespace))
+		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.namespace, b.namespace))
 	})
 }
 
-// covering returns the watch that sees the objects of a kind in a namespace, or nil.
+// covering returns the watch that sees objects of a namespace, if there is one.
 func (s *set) covering(resource schema.GroupVersionResource, namespace string) *watch {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, of := range []scope{{resource, namespace}, {resource, ""}} {
-		if w := s.running[of]; w != nil && w.covers(namespace) {
+	for of, w := range s.running {
+		if of.resource == resource && w.covers(namespace) {
 			return w
 		}
 	}
 	return nil
+}
+
+// runs reports whether a watch is still one of the set.
+func (s *set) runs(w *watch) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.running[w.scope] == w
 }
 
 // ready returns nil when every watch has offered its first list or was refused, and otherwise what is missing.
@@ -194,7 +204,7 @@ func (s *set) ready() error {
 	all := s.all()
 	for _, w := range all {
 		if err := w.missing(); err != nil {
-			missing = append(missing, fmt.Sprintf("%s: %v", watchlist.Format(w.resource), err))
+			missing = append(missing, fmt.Sprintf("%s: %v", w.name, err))
 		}
 	}
 	if len(missing) == 0 {
@@ -213,7 +223,7 @@ func (s *set) kinds() []v1alpha1.ResourceStatus {
 	var kinds []v1alpha1.ResourceStatus
 	for _, w := range s.all() {
 		state, err := w.state()
-		one := v1alpha1.ResourceStatus{Resource: watchlist.Format(w.resource), State: state, Objects: int64(w.count())}
+		one := v1alpha1.ResourceStatus{Resource: w.name, State: state, Objects: int64(w.count())}
 		if err != nil {
 			one.Message = err.Error()
 		}
@@ -234,7 +244,7 @@ func (s *set) kinds() []v1alpha1.ResourceStatus {
 func (s *set) lastSync() time.Time {
 	var last time.Time
 	for _, w := range s.all() {
-		if at := w.syncedAt.Load(); at != nil && at.After(last) {
+		if at := w.listed.Load(); at != nil && at.After(last) {
 			last = *at
 		}
 	}

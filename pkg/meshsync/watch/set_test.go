@@ -8,11 +8,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/dynamic/fake"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/klog/v2"
 
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
@@ -25,7 +23,7 @@ var secrets = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
 func heldSet(t *testing.T, targets []watchlist.Target, names ...string) (*set, *recorder) {
 	t.Helper()
 	sink := &recorder{}
-	s := newTestSet(fake.NewSimpleDynamicClient(runtime.NewScheme()), sink)
+	s := newTestSet(nil, sink)
 	for _, target := range targets {
 		for _, of := range scopesOf(target) {
 			w := newWatch(klog.Background(), &s.shared, of, target)
@@ -35,9 +33,9 @@ func heldSet(t *testing.T, targets []watchlist.Target, names ...string) (*set, *
 	}
 	for _, name := range names {
 		namespace, name, _ := strings.Cut(name, "/")
-		s.covering(configMaps, namespace).seen(configMap(namespace, name, "u", "1"))
+		s.covering(configMaps, namespace).Take(apiwatch.Added, objectIn(namespace, name+" u 1"))
 	}
-	sink.offered = nil
+	sink.take()
 	return s, sink
 }
 
@@ -113,14 +111,15 @@ func TestWhatAStoppedWatchHeldIsBequeathedOrWithdrawn(t *testing.T) {
 			want := refuseAll(wishFor(test.after...))
 			want.served = map[schema.GroupVersionResource]bool{configMaps: test.served}
 			s.apply(t.Context(), want)
-			slices.Sort(sink.offered)
-			if !slices.Equal(sink.offered, test.withdrawn) {
-				t.Errorf("withdrawn: got %v, want %v", sink.offered, test.withdrawn)
+			withdrawn := sink.take()
+			slices.Sort(withdrawn)
+			if !slices.Equal(withdrawn, test.withdrawn) {
+				t.Errorf("withdrawn: got %v, want %v", withdrawn, test.withdrawn)
 			}
 			var held []string
 			for _, w := range s.all() {
-				for _, object := range w.objects() {
-					held = append(held, object.GetName())
+				for _, left := range w.leaves() {
+					held = append(held, left.Name())
 				}
 			}
 			slices.Sort(held)
@@ -155,12 +154,15 @@ func TestTheFirstListSettlesWhatWasInherited(t *testing.T) {
 			if orphans := bequeath(s.all(), []*watch{after}); len(orphans) != 0 {
 				t.Fatalf("orphans: %v", orphans)
 			}
-			for _, object := range []struct{ name, uid, version string }{{"new", "u", "1"}, {"replaced", "v", "1"}, {"changed", "u", "2"}, {"same", "u", "1"}} {
-				after.seen(configMap("a", object.name, object.uid, object.version))
+			after.Begin()
+			for _, object := range []string{"new u 1", "replaced v 1", "changed u 2", "same u 1"} {
+				after.Take(apiwatch.Added, objectIn("a", object))
 			}
-			after.firstListSeen(time.Now())
-			if !slices.Equal(sink.offered, test.want) {
-				t.Errorf("got %v, want %v", sink.offered, test.want)
+			if err := after.End("2"); err != nil {
+				t.Error(err)
+			}
+			if got := sink.take(); !slices.Equal(got, test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
 			}
 			if n := after.count(); n != 4 {
 				t.Errorf("holds %d", n)
@@ -202,13 +204,11 @@ func TestAKindInSeveralNamespacesIsAsBadlyOffAsTheWorst(t *testing.T) {
 // Readiness, metrics and status ask at any time, also while watches are being made.
 func TestWatchesCanBeAskedFromTheStart(t *testing.T) {
 	var targets []watchlist.Target
-	lists := map[schema.GroupVersionResource]string{}
 	for i := range 50 {
 		resource := schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: fmt.Sprintf("kind%ds", i)}
-		lists[resource] = "KindList"
 		targets = append(targets, watchlist.Target{Resource: resource, Events: watchlist.AllEvents})
 	}
-	s := newTestSet(fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), lists), &recorder{})
+	s := newTestSet(newAPIServer(t).client(t), &recorder{})
 	ctx, cancel := context.WithCancel(t.Context())
 	var asking sync.WaitGroup
 	asking.Go(func() {

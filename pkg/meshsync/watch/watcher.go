@@ -3,18 +3,17 @@ package watch
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/metadata"
 	"k8s.io/klog/v2"
 
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
-	"meshery.io/operator/pkg/meshsync/wire"
+	"meshery.io/operator/pkg/meshsync/watch/raw"
 	"meshery.io/operator/pkg/watchlist"
 )
 
@@ -32,15 +31,13 @@ const (
 
 // Options of a Watcher.
 type Options struct {
-	Dynamic   dynamic.Interface
-	Metadata  metadata.Interface
+	Client    *raw.Client
+	Dynamic   dynamic.Interface // for reviews of what is permitted
 	Discovery Discovery
 	List      Source
 	Sink      Sink
+	Encoding  Encoding
 	Metrics   prometheus.Registerer
-
-	// Ignore tells a change of an object that is not offered. It may be nil.
-	Ignore func(resource schema.GroupVersionResource, old, obj *unstructured.Unstructured) bool
 }
 
 // Watcher keeps the watches running that the watch-list wants.
@@ -82,13 +79,8 @@ func New(o Options) *Watcher {
 		lookErr: errors.New("the API server has not been asked yet"),
 		absence: absence{deleted: map[schema.GroupResource]bool{}},
 	}
-	if o.Ignore == nil {
-		o.Ignore = func(schema.GroupVersionResource, *unstructured.Unstructured, *unstructured.Unstructured) bool {
-			return false
-		}
-	}
 	w.set = &set{running: map[scope]*watch{}, shared: shared{
-		dynamic: o.Dynamic, metadata: o.Metadata, sink: o.Sink, ignore: o.Ignore, forbidden: w.signal, metrics: w.metrics,
+		client: o.Client, sink: o.Sink, encoding: o.Encoding, seed: maphash.MakeSeed(), forbidden: w.signal, metrics: w.metrics,
 	}}
 	o.Metrics.MustRegister(gauges{w.set})
 	return w
@@ -100,7 +92,7 @@ func (w *Watcher) Run(ctx context.Context) {
 	defer wg.Wait()
 	defer w.set.stop()
 	wg.Go(func() { w.options.List(ctx, func(given Given) { w.setList(ctx, given) }) })
-	wg.Go(func() { watchCRDs(ctx, w.options.Dynamic, w.options.Metadata, w.definitionChanged) })
+	wg.Go(func() { watchCRDs(ctx, w.options.Client, w.definitionChanged) })
 
 	w.step = settle
 	next := time.Now().Add(settle)
@@ -156,11 +148,15 @@ func (w *Watcher) setList(ctx context.Context, given Given) {
 	}
 }
 
-// soon is when to look after a change: when others may have come with it, and not more often than the API server should be asked.
+// soon is when to look after a change: when others may have come with it, and not more often than the API server should be asked. The
+// first list waits for no other.
 func (w *Watcher) soon() time.Time {
-	soon := time.Now().Add(settle)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.inForce == nil {
+		return time.Now()
+	}
+	soon := time.Now().Add(settle)
 	if earliest := w.discovered.Add(discoverInterval); w.servedChanged && earliest.After(soon) {
 		return earliest
 	}
@@ -326,34 +322,4 @@ func (w *Watcher) Status() v1alpha1.MeshSyncStatus {
 	w.mu.Unlock()
 	known.kinds, known.lastSync = w.set.kinds(), w.set.lastSync()
 	return known.status()
-}
-
-// Objects returns every watched object as it is now.
-func (w *Watcher) Objects() []Object {
-	var objects []Object
-	for _, running := range w.set.all() {
-		for _, object := range running.objects() {
-			objects = append(objects, Object{Resource: running.resource, Unstructured: object})
-		}
-	}
-	return objects
-}
-
-// CatchUp offers what has happened to these objects since Objects returned them. It is for a consumer that was sent them by another
-// way than through the sink, and so perhaps after their newer state.
-func (w *Watcher) CatchUp(objects []Object) {
-	for _, known := range objects {
-		if running := w.set.covering(known.Resource, known.GetNamespace()); running != nil {
-			running.catchUp(known.Unstructured)
-		} else if !w.set.keep.Load() {
-			w.options.Sink.Withdraw(known.Resource, known.Unstructured, wire.WatchListChanged)
-		}
-	}
-}
-
-// Resync offers every object as ADDED.
-func (w *Watcher) Resync() {
-	for _, running := range w.set.all() {
-		running.resync()
-	}
 }

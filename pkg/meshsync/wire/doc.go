@@ -1,10 +1,12 @@
 // Package wire is the contract with Meshery Server: subjects, the envelope, and how a Kubernetes object looks in it.
 //
-// What flows in: an object as the API server gave it, and what happened to it. What flows out: the bytes of one message.
+// What flows in: an object, and what happened to it. What flows out: the bytes of one message. The object in it is as a rule written by
+// package walk, straight from the API server's bytes; what is here of that is the obvious way, from a decoded object.
 //
 //	subjects.go   where messages go and where requests come from
 //	envelope.go   the four members around every message, and requests
-//	encode.go     object -> message
+//	change.go     what happened to an object, and what stands before and after it in a message
+//	encode.go     decoded object -> wire form
 //	object.go     the members of an object on the wire
 //	service.go    where a Service can be reached
 //	redact.go     what of a Secret may leave the cluster

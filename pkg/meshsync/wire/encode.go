@@ -13,7 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// Encoder turns objects into messages.
+// Encoder turns decoded objects into their wire form. Package walk does so without decoding them; this is what is right, and the way
+// for what cannot be read there.
 type Encoder struct {
 	clusterID    string
 	clearSecrets bool
@@ -25,18 +26,18 @@ func NewEncoder(clusterID string, clearSecrets bool) *Encoder {
 	return &Encoder{clusterID: clusterID, clearSecrets: clearSecrets}
 }
 
-// Encode writes the message for SubjectCore.
-func (e *Encoder) Encode(event Event, obj *unstructured.Unstructured) ([]byte, error) {
-	converted, err := e.convert(event, obj)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(envelope{ObjectType: objectTypeData, EventType: event, Object: converted})
+// EncodeObject writes the object as it is now.
+func (e *Encoder) EncodeObject(obj *unstructured.Unstructured) (json.RawMessage, error) {
+	return e.encodeObject(Added, obj)
 }
 
-// EncodeObject writes the object as it is now, for EncodeStore.
-func (e *Encoder) EncodeObject(obj *unstructured.Unstructured) (json.RawMessage, error) {
-	converted, err := e.convert(Added, obj)
+// EncodeDeleted writes the object as it was when it was deleted.
+func (e *Encoder) EncodeDeleted(obj *unstructured.Unstructured) (json.RawMessage, error) {
+	return e.encodeObject(Deleted, obj)
+}
+
+func (e *Encoder) encodeObject(event Event, obj *unstructured.Unstructured) (json.RawMessage, error) {
+	converted, err := e.convert(event, obj)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +88,7 @@ func (e *Encoder) convert(event Event, obj *unstructured.Unstructured) (*object,
 		StringData:      text.of(obj.Object["stringData"]),
 		Type:            plainText(obj.Object["type"]),
 	}
-	if event != Deleted && IsService(obj) {
+	if event != Deleted && IsService(obj) && obj.Object["spec"] != nil {
 		out.ComponentMetadata = serviceMetadata(obj)
 	}
 	if text.err != nil {
@@ -100,13 +101,25 @@ func describe(err error, obj *unstructured.Unstructured) error {
 	return fmt.Errorf("encode %s %s/%s: %w", obj.GetKind(), obj.GetNamespace(), obj.GetName(), err)
 }
 
-// stringMap reads labels or annotations. One that is no string is an error: the object would go out without any.
+// stringMap reads labels or annotations. One that is no string is an error: the object would go out without any. The error does not
+// say what it is instead, because it may be a secret.
 func stringMap(value any) (map[string]string, error) {
 	if value == nil {
 		return nil, nil
 	}
-	values, _, err := unstructured.NestedStringMap(map[string]any{"metadata": value}, "metadata")
-	return values, err
+	members, ok := value.(map[string]any)
+	if !ok {
+		return nil, errors.New("labels or annotations are no map")
+	}
+	texts := make(map[string]string, len(members))
+	for name, member := range members {
+		text, ok := member.(string)
+		if !ok {
+			return nil, fmt.Errorf("label or annotation %s is no string", name)
+		}
+		texts[name] = text
+	}
+	return texts, nil
 }
 
 func keyValues(kind string, values map[string]string) []keyValue {

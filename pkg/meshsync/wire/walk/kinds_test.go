@@ -14,8 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/randfill"
-
-	"meshery.io/operator/pkg/meshsync/wire"
 )
 
 // builtinKinds are all that Kubernetes has objects of.
@@ -31,9 +29,11 @@ func builtinKinds() []schema.GroupVersionKind {
 	return kinds
 }
 
-// filler fills objects with anything, odd texts included, that the API server might send.
-func filler(seed int64) *randfill.Filler {
-	return randfill.New().RandSource(rand.NewSource(seed)).NilChance(0.3).NumElements(0, 3).MaxDepth(8).Funcs(
+// filled is an object with anything in it, odd texts included, that the API server might send. Three sizes take turns.
+func filled(t testing.TB, obj runtime.Object, gvk schema.GroupVersionKind, seed int64) []byte {
+	t.Helper()
+	size := seed % 3
+	randfill.New().RandSource(rand.NewSource(seed)).NilChance([]float64{0.8, 0.3, 0.1}[size]).NumElements(int(size), 1+2*int(size)).MaxDepth(8).Funcs(
 		func(fields *metav1.FieldsV1, _ randfill.Continue) {
 			fields.SetRawBytes([]byte(`{"f:spec":{"k:{\"name\":\"x\"}":{}}}`))
 		},
@@ -48,33 +48,42 @@ func filler(seed int64) *randfill.Filler {
 				meta.Labels = map[string]string{"design.meshery.io/id": "5F0A7C1E-9999-4000-8000-000000000009", "odd": "\"\\\n<&>é\u2028"}
 			}
 		},
-	)
+	).Fill(obj)
+	obj.GetObjectKind().SetGroupVersionKind(gvk)
+	data, err := json.Marshal(obj)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 func TestEveryBuiltinKindIsWalkedAsTheObviousWayDoes(t *testing.T) {
 	kinds := builtinKinds()
-	if len(kinds) < 60 {
+	if len(kinds) < 160 {
 		t.Fatalf("only %d kinds", len(kinds))
 	}
 	for _, gvk := range kinds {
 		t.Run(gvk.String(), func(t *testing.T) {
 			t.Parallel()
-			for seed := range int64(10) {
+			for seed := range int64(12) {
 				obj, err := scheme.Scheme.New(gvk)
 				if err != nil {
 					t.Fatal(err)
 				}
-				filler(seed).Fill(obj)
-				obj.GetObjectKind().SetGroupVersionKind(gvk)
-				data, err := json.Marshal(obj)
-				if err != nil {
-					continue // the filler made what cannot be, such as a quantity
-				}
-				compare(t, data, gvk, wire.Added, seed%2 == 0)
+				data := filled(t, obj, gvk, seed)
+				compare(t, data, gvk, everyOption()[seed%4])
 				if t.Failed() {
 					return
 				}
 			}
 		})
+	}
+}
+
+// At depth inventory, the API server sends every kind as this one.
+func TestMetadataOfEveryKindIsWalkedAsTheObviousWayDoes(t *testing.T) {
+	data := filled(t, &metav1.PartialObjectMetadata{}, metav1.SchemeGroupVersion.WithKind("PartialObjectMetadata"), 1)
+	for _, gvk := range builtinKinds() {
+		compare(t, data, gvk, Options{ClusterID: clusterID, MetadataOnly: true})
 	}
 }

@@ -13,31 +13,43 @@ import (
 	"meshery.io/operator/pkg/meshsync/wire"
 )
 
-// Identity names an object and its state. It points into what was read.
-type Identity struct {
-	Namespace, Name, UID, ResourceVersion []byte
+// Options say how objects are written.
+type Options struct {
+	// ClusterID is the uid of the namespace kube-system.
+	ClusterID string
+	// ClearSecrets lets the values of Secrets leave the cluster as they are.
+	ClearSecrets bool
+	// MetadataOnly leaves out everything but apiVersion, kind and metadata.
+	MetadataOnly bool
 }
 
 // Kind writes objects of one kind. It is safe for concurrent use.
 type Kind struct {
-	head       []byte // of every object
-	apiVersion []byte // in quotes, for those that come without
-	kind       []byte
-	secret     bool
-	service    bool
+	gvk          schema.GroupVersionKind
+	obvious      *wire.Encoder
+	head         []byte // of every object
+	redacts      bool
+	secret       bool // whose values stay in the cluster
+	configMap    bool // whose values may have to
+	service      bool
+	metadataOnly bool
 }
 
-// NewKind makes a Kind. The cluster is named by the uid of its namespace kube-system. With clearSecrets the values of Secrets are
-// written as they are.
-func NewKind(gvk schema.GroupVersionKind, clusterID string, clearSecrets bool) *Kind {
+// NewKind makes a Kind. Its objects are called what gvk says, whatever they call themselves: the items of lists have no name of their
+// kind, and objects without anything but metadata that of another.
+func NewKind(gvk schema.GroupVersionKind, o Options) *Kind {
 	apiVersion, kind := gvk.ToAPIVersionAndKind()
 	core := gvk.Group == "" && gvk.Version == "v1"
 	return &Kind{
-		head:       fmt.Appendf(nil, `{"id":"","model":"","cluster_id":%s`, quoted(clusterID)),
-		apiVersion: quoted(apiVersion),
-		kind:       quoted(kind),
-		secret:     core && kind == "Secret" && !clearSecrets,
-		service:    core && kind == "Service",
+		gvk:     gvk,
+		obvious: wire.NewEncoder(o.ClusterID, o.ClearSecrets),
+		head: fmt.Appendf(nil, `{"id":"","model":"","cluster_id":%s,"apiVersion":%s,"kind":%s`,
+			quoted(o.ClusterID), quoted(apiVersion), quoted(kind)),
+		redacts:      !o.ClearSecrets,
+		secret:       core && kind == "Secret" && !o.ClearSecrets,
+		configMap:    core && kind == "ConfigMap" && !o.ClearSecrets,
+		service:      core && kind == "Service",
+		metadataOnly: o.MetadataOnly,
 	}
 }
 
@@ -50,20 +62,14 @@ func quoted(text string) []byte {
 }
 
 // Append appends the object's wire form, as it is in a message and in the store, to dst. With deleted it is that of an object that
-// is gone. After an error what was appended is of no use.
+// is gone. After an error what was appended is of no use; AppendSlowly may still be able to.
 func (k *Kind) Append(dst, data []byte, deleted bool) ([]byte, Identity, error) {
-	w := writer{Kind: k, scanner: scanner{data: data}, dst: append(dst, k.head...)}
+	w := writer{Kind: k, scanner: scanner{data: data}, start: len(dst), dst: append(dst, k.head...)}
 	if err := w.object(w.member); err != nil {
-		return dst, Identity{}, fmt.Errorf("at byte %d of %d: %w", w.at, len(data), err)
+		return dst, Identity{}, w.failed(err)
 	}
 	if w.space() != 0 || !w.sawMetadata {
-		return dst, Identity{}, fmt.Errorf("at byte %d of %d: %w", w.at, len(data), errMember)
-	}
-	if !w.sawAPIVersion {
-		w.put(`,"apiVersion":`, k.apiVersion)
-	}
-	if !w.sawKind {
-		w.put(`,"kind":`, k.kind)
+		return dst, Identity{}, w.failed(errMember)
 	}
 	w.patternResource()
 	if err := w.componentMetadata(deleted); err != nil {
@@ -72,48 +78,91 @@ func (k *Kind) Append(dst, data []byte, deleted bool) ([]byte, Identity, error) 
 	return append(w.dst, '}'), w.identity, nil
 }
 
+// AppendSlowly does so the obvious way, for what Append cannot read: it decodes the object and has it encoded.
+func (k *Kind) AppendSlowly(dst, data []byte, deleted bool) ([]byte, Identity, error) {
+	var object map[string]any
+	if err := utiljson.Unmarshal(data, &object); err != nil {
+		return dst, Identity{}, err
+	}
+	obj := &unstructured.Unstructured{Object: object}
+	obj.SetGroupVersionKind(k.gvk)
+	if k.metadataOnly {
+		obj = k.onlyMetadata(obj)
+	}
+	encode := k.obvious.EncodeObject
+	if deleted {
+		encode = k.obvious.EncodeDeleted
+	}
+	encoded, err := encode(obj)
+	if err != nil {
+		return dst, Identity{}, err
+	}
+	identity, err := Identify(encoded)
+	return append(dst, encoded...), identity, err
+}
+
+// onlyMetadata redacts it first, as long as the values are there that must not be in it.
+func (k *Kind) onlyMetadata(obj *unstructured.Unstructured) *unstructured.Unstructured {
+	if k.redacts {
+		obj = wire.Redact(obj)
+	}
+	object := map[string]any{"apiVersion": obj.GetAPIVersion(), "kind": obj.GetKind(), "metadata": obj.Object["metadata"]}
+	return &unstructured.Unstructured{Object: object}
+}
+
+// Deleted appends the wire form of an object that is gone and of which nothing but its identity is known.
+func (k *Kind) Deleted(dst []byte, namespace, name, uid, resourceVersion string) []byte {
+	dst = append(append(dst, k.head...), `,"metadata":{"id":"","cluster_id":""`...)
+	for _, member := range [][2]string{{"namespace", namespace}, {"name", name}, {"resourceVersion", resourceVersion}} {
+		if member[1] != "" {
+			dst = fmt.Appendf(dst, `,"%s":%s`, member[0], quoted(member[1]))
+		}
+	}
+	return fmt.Appendf(dst, `,"uid":%s},"pattern_resource":null,"component_metadata":null}`, quoted(uid))
+}
+
 // writer writes one object.
 type writer struct {
 	*Kind
 	scanner
-	dst []byte
+	dst   []byte
+	start int // of what is appended
 
 	identity                               Identity
-	sawAPIVersion, sawKind, sawMetadata    bool
+	own                                    wire.SecretValues
+	sawMetadata                            bool
+	seen                                   uint32 // other members that are carried
 	labelled, designLabelled, designMarked []byte // values that may be the id of a design, in the order in which they count
 	spec, status                           []byte // of a Service
 }
 
 func (w *writer) put(before string, text []byte) { w.dst = append(append(w.dst, before...), text...) }
 
-// member writes what is carried of one member of the object. Names with escapes in them are none of those that are.
+// member writes what is carried of one member of the object.
 func (w *writer) member(name []byte) error {
-	switch string(name) {
-	case `"apiVersion"`:
-		w.sawAPIVersion = true
-		return w.copyText(`,"apiVersion":`)
-	case `"kind"`:
-		w.sawKind = true
-		return w.copyText(`,"kind":`)
-	case `"metadata"`:
+	if string(name) == `"metadata"` {
 		return w.metadata()
-	case `"spec"`:
-		return w.attribute(`,"spec":{"id":"","attribute":"`, &w.spec)
-	case `"status"`:
-		return w.attribute(`,"status":{"id":"","attribute":"`, &w.status)
-	case `"immutable"`:
-		return w.flag(`,"immutable":`)
-	case `"data"`:
-		return w.values(`,"data":"`, redactedBase64)
-	case `"binaryData"`:
-		return w.values(`,"binaryData":"`, redactedBase64)
-	case `"stringData"`:
-		return w.values(`,"stringData":"`, redactedText)
-	case `"type"`:
-		return w.copyTextIfAny(`,"type":`)
 	}
-	_, err := w.value()
-	return err
+	if w.metadataOnly {
+		return w.notCarried(name)
+	}
+	switch string(name) {
+	case `"spec"`:
+		return w.once(0, w.attribute(`,"spec":{"id":"","attribute":"`, &w.spec))
+	case `"status"`:
+		return w.once(1, w.attribute(`,"status":{"id":"","attribute":"`, &w.status))
+	case `"immutable"`:
+		return w.once(2, w.flag(`,"immutable":`))
+	case `"data"`:
+		return w.once(3, w.values(`,"data":"`, redactedBase64))
+	case `"binaryData"`:
+		return w.once(4, w.values(`,"binaryData":"`, redactedBase64))
+	case `"stringData"`:
+		return w.once(5, w.values(`,"stringData":"`, redactedText))
+	case `"type"`:
+		return w.once(6, w.copyTextIfAny(`,"type":`))
+	}
+	return w.notCarried(name)
 }
 
 func (w *writer) metadata() error {
@@ -141,40 +190,38 @@ func (w *writer) metadataMember(name []byte) error {
 	case `"uid"`:
 		return w.identify(`,"uid":`, &w.identity.UID)
 	case `"resourceVersion"`:
-		return w.identify(`,"resourceVersion":`, &w.identity.ResourceVersion)
+		return w.version()
 	case `"generateName"`:
-		return w.copyTextIfAny(`,"generateName":`)
+		return w.once(7, w.copyTextIfAny(`,"generateName":`))
 	case `"selfLink"`:
-		return w.copyTextIfAny(`,"selfLink":`)
+		return w.once(8, w.copyTextIfAny(`,"selfLink":`))
 	case `"creationTimestamp"`:
-		return w.copyTextIfAny(`,"creationTimestamp":`)
+		return w.once(9, w.copyTextIfAny(`,"creationTimestamp":`))
 	case `"deletionTimestamp"`:
-		return w.copyTextIfAny(`,"deletionTimestamp":`)
+		return w.once(10, w.copyTextIfAny(`,"deletionTimestamp":`))
 	case `"generation"`:
-		return w.whole(`,"generation":`)
+		return w.once(11, w.whole(`,"generation":`))
 	case `"deletionGracePeriodSeconds"`:
-		return w.whole(`,"deletionGracePeriodSeconds":`)
+		return w.once(12, w.whole(`,"deletionGracePeriodSeconds":`))
 	case `"labels"`:
-		return w.pairs(`,"labels":[`, `{"id":"","unique_id":"","kind":"label","key":`, w.label)
+		return w.once(13, w.pairs(`,"labels":[`, `{"id":"","unique_id":"","kind":"label","key":`, w.label))
 	case `"annotations"`:
-		return w.pairs(`,"annotations":[`, `{"id":"","unique_id":"","kind":"annotation","key":`, w.annotation)
+		return w.once(14, w.pairs(`,"annotations":[`, `{"id":"","unique_id":"","kind":"annotation","key":`, w.annotation))
 	case `"ownerReferences"`:
-		return w.embed(`,"ownerReferences":"`, `"`)
+		return w.once(15, w.embed(`,"ownerReferences":"`, `"`))
 	case `"finalizers"`:
-		return w.embed(`,"finalizers":"`, `"`)
+		return w.once(16, w.embed(`,"finalizers":"`, `"`))
 	}
-	_, err := w.value()
-	return err
+	return w.notCarried(name)
 }
 
-// copyText copies a string.
-func (w *writer) copyText(name string) error {
-	text, err := w.text()
-	if err != nil {
-		return err
+// once passes on how a member went; they are numbered. One that comes again would have to replace what is written of it.
+func (w *writer) once(member int, err error) error {
+	if w.seen&(1<<member) != 0 {
+		return errTwice
 	}
-	w.put(name, text)
-	return nil
+	w.seen |= 1 << member
+	return err
 }
 
 // copyTextIfAny copies a string that is not empty. Another kind may use the member for something else: then it is not carried.
@@ -186,19 +233,23 @@ func (w *writer) copyTextIfAny(name string) error {
 	return err
 }
 
-// identify copies a string and remembers it. With an escape in it, it is not what Kubernetes lets pass.
+// identify copies a string and remembers it.
 func (w *writer) identify(name string, into *[]byte) error {
-	text, err := w.text()
-	if err != nil {
-		return err
-	}
-	if bytes.IndexByte(text, '\\') >= 0 || *into != nil {
-		return errString
-	}
-	*into = text[1 : len(text)-1]
-	if len(*into) > 0 || name == `,"uid":` {
+	text, err := w.textOnce(into)
+	if err == nil && (len(*into) > 0 || into == &w.identity.UID) {
 		w.put(name, text)
 	}
+	return err
+}
+
+// version does so for the resourceVersion, and remembers where it stands.
+func (w *writer) version() error {
+	before := len(w.dst)
+	if err := w.identify(`,"resourceVersion":`, &w.identity.ResourceVersion); err != nil || len(w.dst) == before {
+		return err
+	}
+	w.identity.VersionStart = before + len(`,"resourceVersion":`) - w.start
+	w.identity.VersionEnd = len(w.dst) - w.start
 	return nil
 }
 
@@ -249,7 +300,7 @@ func (w *writer) attribute(before string, of *[]byte) error {
 	if err := w.embed(before, `"}`); err != nil {
 		return err
 	}
-	if w.service {
+	if w.service && w.data[start] != 'n' { // null is none
 		*of = w.data[start:w.at]
 	}
 	return nil
@@ -270,7 +321,7 @@ func (w *writer) pairs(before, head string, use func(key, value []byte) ([]byte,
 		if err != nil {
 			return err
 		}
-		if value, err = use(key, value); err != nil || value == nil {
+		if value, err = use(key, value); err != nil {
 			return err
 		}
 		if first {
@@ -300,14 +351,11 @@ func (w *writer) label(key, value []byte) ([]byte, error) {
 }
 
 func (w *writer) annotation(key, value []byte) ([]byte, error) {
-	switch string(key) {
-	case `"designs.meshery.io"`:
+	value, err := w.redacted(key, value)
+	if string(key) == `"designs.meshery.io"` {
 		w.designMarked = value
 	}
-	if w.secret && isCopy(key) {
-		return redactCopy(value)
-	}
-	return value, nil
+	return value, err
 }
 
 // patternResource writes the id of the design that Meshery Server deployed the object from, or null.
@@ -344,7 +392,7 @@ func isUUID(text []byte) bool {
 
 // componentMetadata says where a Service can be reached. Services are few: theirs is worked out from the decoded object.
 func (w *writer) componentMetadata(deleted bool) error {
-	if !w.service || deleted {
+	if w.spec == nil || deleted { // it is no Service, or nothing is known of it
 		w.dst = append(w.dst, `,"component_metadata":null`...)
 		return nil
 	}

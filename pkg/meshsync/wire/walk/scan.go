@@ -1,9 +1,10 @@
 package walk
 
 import (
-	"encoding/binary"
+	"bytes"
 	"errors"
-	"math/bits"
+	"fmt"
+	"slices"
 )
 
 // maxDepth of nesting; the API server itself takes no more than 10,000.
@@ -15,15 +16,21 @@ var (
 	errString  = errors.New("a string is not well-formed")
 	errValue   = errors.New("a value is not well-formed")
 	errMember  = errors.New("an object is not well-formed")
+	errTwice   = errors.New("a member is there twice")
 	errNoText  = errors.New("a value that must be a string is none")
 	errNoWhole = errors.New("a value that must be a whole number is none")
 )
 
-// scanner reads JSON. It checks what is needed to find the ends of values, and that strings are well-formed; not that what stands
-// between the strings of a value makes sense.
+// scanner reads JSON. It checks what is needed to find the ends of values, and that strings that are carried are well-formed; not that
+// what stands between the strings of a value makes sense.
 type scanner struct {
 	data []byte
 	at   int
+}
+
+// failed says where.
+func (s *scanner) failed(err error) error {
+	return fmt.Errorf("at byte %d of %d: %w", s.at, len(s.data), err)
 }
 
 // space skips white space and returns the byte after it, 0 at the end.
@@ -57,10 +64,21 @@ func (s *scanner) text() ([]byte, error) {
 		}
 		length := escapeLength(data[at:])
 		if length == 0 {
-			return nil, errString
+			return nil, notEscaped(data[at:])
 		}
 		at += length
 	}
+}
+
+// notEscaped says why something is no escape sequence: it may go on where the data ends.
+func notEscaped(data []byte) error {
+	if data[0] != '\\' || len(data) > 1 && data[1] != 'u' {
+		return errString
+	}
+	if digits := data[min(2, len(data)):]; len(digits) >= 4 || slices.ContainsFunc(digits, func(c byte) bool { return !isHexadecimal(c) }) {
+		return errString
+	}
+	return errEnd
 }
 
 // escapeLength is how many bytes an escape sequence has; 0 if it is none, such as a control character.
@@ -89,35 +107,6 @@ func isHexadecimal(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
 }
 
-const (
-	everyByte = 0x0101010101010101
-	highBits  = 0x8080808080808080
-)
-
-// specials marks, in the highest bit of each of eight bytes, those that mean more than themselves in a string: quotes, backslashes and
-// control characters. Only the lowest mark is certain. The trick: x-1 borrows into the high bit of a byte that was 0, and x-0x20 into
-// that of one below 0x20, where the bit was not set before; a false mark can only stand above a true one.
-func specials(x uint64) uint64 {
-	quote, backslash := x^(everyByte*'"'), x^(everyByte*'\\')
-	return ((quote-everyByte)&^quote | (backslash-everyByte)&^backslash | (x-everyByte*0x20)&^x) & highBits
-}
-
-// plain returns how many bytes at the beginning are not special. It looks at eight at a time.
-func plain(data []byte) int {
-	i := 0
-	for ; i+8 <= len(data); i += 8 {
-		if special := specials(binary.LittleEndian.Uint64(data[i:])); special != 0 {
-			return i + bits.TrailingZeros64(special)/8
-		}
-	}
-	for ; i < len(data); i++ {
-		if c := data[i]; c == '"' || c == '\\' || c < 0x20 {
-			return i
-		}
-	}
-	return i
-}
-
 // class is what a byte is between strings.
 type class uint8
 
@@ -139,39 +128,19 @@ var classes = func() (table [256]class) {
 
 // value skips a value and returns it.
 func (s *scanner) value() ([]byte, error) {
-	s.space()
-	start, depth := s.at, 0
-	for s.at < len(s.data) {
-		switch classes[s.data[s.at]] {
-		case between:
-			if depth == 0 {
-				return s.scalar()
-			}
-			s.at++
-			continue
-		case quote:
-			if _, err := s.text(); err != nil {
-				return nil, err
-			}
-		case opening:
-			if depth++; depth > maxDepth {
-				return nil, errDepth
-			}
-			s.at++
-			continue
-		case closing:
-			if depth--; depth < 0 {
-				return nil, errValue
-			}
-			s.at++
-		default:
-			return nil, errValue
+	switch s.space() {
+	case '"':
+		return s.text()
+	case '{', '[':
+		start := s.at
+		length := extent(s.data[start:])
+		if length == 0 {
+			return nil, errEnd
 		}
-		if depth == 0 {
-			return s.data[start:s.at], nil
-		}
+		s.at += length
+		return s.data[start:s.at], nil
 	}
-	return nil, errEnd
+	return s.scalar()
 }
 
 // scalar reads a number, true, false or null.
@@ -228,18 +197,14 @@ func (s *scanner) object(member func(name []byte) error) error {
 	}
 }
 
-// appendPlain appends what plain counts, eight bytes at a time.
-func appendPlain(dst, data []byte) []byte {
-	for len(data) >= 8 {
-		x := binary.LittleEndian.Uint64(data)
-		special := specials(x)
-		dst = binary.LittleEndian.AppendUint64(dst, x)
-		if special != 0 {
-			return dst[:len(dst)-8+bits.TrailingZeros64(special)/8]
-		}
-		data = data[8:]
+// notCarried skips the value of a member. One that is spelt with an escape may be another: there is none in the names that Kubernetes
+// knows.
+func (s *scanner) notCarried(name []byte) error {
+	if bytes.IndexByte(name, '\\') >= 0 {
+		return errMember
 	}
-	return append(dst, data[:plain(data)]...)
+	_, err := s.value()
+	return err
 }
 
 // appendValue skips a value as value does, and appends it on the way as the content of a JSON string.

@@ -3,17 +3,17 @@ package walk
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
-
-	"meshery.io/operator/pkg/meshsync/wire"
 )
 
 const clusterID = "5f0a7c1e-9999-4000-8000-000000000009"
@@ -77,43 +77,57 @@ func numbers(t testing.TB, text string) any {
 	return value
 }
 
-// obvious is what the walk must be equal to.
-func obvious(data []byte, event wire.Event, clearSecrets bool) ([]byte, *unstructured.Unstructured, error) {
-	obj := &unstructured.Unstructured{}
-	if err := obj.UnmarshalJSON(data); err != nil {
-		return nil, nil, err
+// compare holds what the walk makes of an object against the obvious way, as an object that is there and as one that is gone.
+func compare(t testing.TB, data []byte, gvk schema.GroupVersionKind, o Options) {
+	t.Helper()
+	kind := NewKind(gvk, o)
+	for _, deleted := range []bool{false, true} {
+		want, wanted, err := kind.AppendSlowly(nil, data, deleted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, identity, err := kind.Append([]byte("before"), data, deleted)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, data)
+		}
+		got = got[len("before"):]
+		if a, b := plainly(t, got), plainly(t, want); !reflect.DeepEqual(a, b) {
+			t.Errorf("walked  %v\nobvious %v\nfrom %s", a, b, data)
+		}
+		identified, err := Identify(data)
+		if err != nil {
+			t.Errorf("%v\n%s", err, data)
+		}
+		for way, is := range map[string]struct {
+			identity Identity
+			in       []byte
+		}{"walked": {identity, got}, "obvious": {wanted, want}, "identified": {identified, data}} {
+			if named(is.identity) != named(wanted) || !versionStands(is.identity, is.in) {
+				t.Errorf("%s %s, not %s, or it stands elsewhere in %s", way, named(is.identity), named(wanted), is.in)
+			}
+		}
 	}
-	message, err := wire.NewEncoder(clusterID, clearSecrets).Encode(event, obj)
-	if err != nil {
-		return nil, nil, err
-	}
-	var envelope struct{ Object json.RawMessage }
-	if err := json.Unmarshal(message, &envelope); err != nil {
-		return nil, nil, err
-	}
-	return envelope.Object, obj, nil
 }
 
-func compare(t testing.TB, data []byte, gvk schema.GroupVersionKind, event wire.Event, clearSecrets bool) {
-	t.Helper()
-	want, obj, err := obvious(data, event, clearSecrets)
-	if err != nil {
-		t.Fatal(err)
+// named is an identity to compare and to print.
+func named(i Identity) string {
+	return fmt.Sprintf("%q/%q uid %q version %q", i.Namespace, i.Name, i.UID, i.ResourceVersion)
+}
+
+// versionStands reports whether the resourceVersion stands where the identity says.
+func versionStands(identity Identity, in []byte) bool {
+	if identity.VersionEnd == 0 {
+		return len(identity.ResourceVersion) == 0
 	}
-	got, identity, err := NewKind(gvk, clusterID, clearSecrets).Append(nil, data, event == wire.Deleted)
-	if err != nil {
-		t.Fatalf("%v\n%s", err, data)
-	}
-	if a, b := plainly(t, got), plainly(t, want); !reflect.DeepEqual(a, b) {
-		t.Errorf("walked  %v\nobvious %v\nfrom %s", a, b, data)
-	}
-	for _, pair := range [][2]string{
-		{string(identity.Name), obj.GetName()}, {string(identity.Namespace), obj.GetNamespace()},
-		{string(identity.UID), string(obj.GetUID())}, {string(identity.ResourceVersion), obj.GetResourceVersion()},
-	} {
-		if pair[0] != pair[1] {
-			t.Errorf("identity: got %q, want %q", pair[0], pair[1])
-		}
+	var version string
+	err := json.Unmarshal(in[identity.VersionStart:identity.VersionEnd], &version)
+	return err == nil && version == string(identity.ResourceVersion)
+}
+
+func everyOption() []Options {
+	return []Options{
+		{ClusterID: clusterID}, {ClusterID: clusterID, ClearSecrets: true},
+		{ClusterID: clusterID, MetadataOnly: true}, {ClusterID: clusterID, ClearSecrets: true, MetadataOnly: true},
 	}
 }
 
@@ -136,16 +150,14 @@ func TestTheWalkIsEqualToTheObviousWay(t *testing.T) {
 			if err := obj.UnmarshalJSON(data); err != nil {
 				t.Fatal(err)
 			}
-			for _, event := range []wire.Event{wire.Added, wire.Deleted} {
-				for _, clearSecrets := range []bool{false, true} {
-					compare(t, data, obj.GroupVersionKind(), event, clearSecrets)
-				}
+			for _, o := range everyOption() {
+				compare(t, data, obj.GroupVersionKind(), o)
 			}
 		})
 	}
 }
 
-// FuzzAppend: whatever comes in, nothing panics. What is returned is JSON, and says what the obvious way does.
+// FuzzAppend: whatever comes in, nothing panics. What is returned is JSON, and says what the obvious way does, if that can read it.
 func FuzzAppend(f *testing.F) {
 	files, _ := filepath.Glob("../testdata/*.yaml")
 	for _, file := range files {
@@ -157,71 +169,32 @@ func FuzzAppend(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(data, false)
-		f.Add(data, true)
+		f.Add(data, false, false)
+		f.Add(data, true, true)
 	}
-	f.Fuzz(func(t *testing.T, data []byte, clearSecrets bool) {
-		want, obj, obviousErr := obvious(data, wire.Added, clearSecrets)
-		gvk := schema.GroupVersionKind{Version: "v1", Kind: "Secret"}
-		if obviousErr == nil {
-			gvk = obj.GroupVersionKind()
+	walked, refused := oddObjects()
+	for _, objects := range []map[string]string{walked, refused} {
+		for _, object := range objects {
+			f.Add([]byte(object), false, false)
 		}
-		got, _, err := NewKind(gvk, clusterID, clearSecrets).Append(nil, data, false)
-		switch {
-		case err != nil: // the caller goes the obvious way
-		case !json.Valid(got):
+	}
+	f.Fuzz(func(t *testing.T, data []byte, clearSecrets, metadataOnly bool) {
+		gvk, o := kindOf(data), Options{ClusterID: clusterID, ClearSecrets: clearSecrets, MetadataOnly: metadataOnly}
+		if agree(t, data, gvk, o) {
+			return
+		}
+		_, _ = Identify(data)
+		if got, _, err := NewKind(gvk, o).Append(nil, data, false); err == nil && !json.Valid(got) {
 			t.Fatalf("no JSON: %s\nfrom %s", got, data)
-		case obviousErr == nil && !reflect.DeepEqual(plainly(t, got), plainly(t, want)):
-			t.Fatalf("walked  %s\nobvious %s\nfrom %s", got, want, data)
 		}
 	})
 }
 
-func pod(b testing.TB) []byte {
-	b.Helper()
-	data, err := os.ReadFile("testdata/pod.json")
-	if err != nil {
-		b.Fatal(err)
+// kindOf is the kind that an object says it is of.
+func kindOf(data []byte) schema.GroupVersionKind {
+	var named metav1.TypeMeta
+	if json.Unmarshal(data, &named) != nil || named.Kind == "" {
+		return schema.GroupVersionKind{Version: "v1", Kind: "Secret"}
 	}
-	return bytes.TrimSpace(data)
-}
-
-// A pod costs nothing but the bytes of its message, in a buffer that the caller uses again.
-func TestAppendAllocatesNothing(t *testing.T) {
-	data := pod(t)
-	kind := NewKind(schema.GroupVersionKind{Version: "v1", Kind: "Pod"}, clusterID, false)
-	buffer := make([]byte, 0, 2*len(data))
-	allocations := testing.AllocsPerRun(100, func() {
-		message, _, err := kind.Append(buffer, data, false)
-		if err != nil || &message[0] != &buffer[:1][0] {
-			t.Fatalf("%v; or the buffer was too small", err)
-		}
-	})
-	if allocations > 0 {
-		t.Errorf("%v allocations", allocations)
-	}
-}
-
-func BenchmarkAppend(b *testing.B) {
-	data := pod(b)
-	kind := NewKind(schema.GroupVersionKind{Version: "v1", Kind: "Pod"}, clusterID, false)
-	buffer := make([]byte, 0, 2*len(data))
-	b.SetBytes(int64(len(data)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, _, err := kind.Append(buffer, data, false); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkObvious(b *testing.B) {
-	data := pod(b)
-	b.SetBytes(int64(len(data)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, _, err := obvious(data, wire.Added, false); err != nil {
-			b.Fatal(err)
-		}
-	}
+	return named.GroupVersionKind()
 }
