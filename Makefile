@@ -20,7 +20,11 @@ test: ## Run all tests: unit, integration (real API server and NATS), e2e (real 
 	@hack/test.sh
 
 .PHONY: bench
-bench: ## Measure what many Brokers and MeshSyncs cost the operator (SCALE=100 of each), and many kinds the agent (KINDS=300)
+bench: ## Compare the agent with the reference path, ROUNDS times (5), and write the results into docs/benchmarks/ (PROFILES=folder)
+	MESHERY_BENCH_ROUNDS=$(or $(ROUNDS),5) MESHERY_BENCH_PROFILES=$(abspath $(PROFILES)) go test ./test/bench -run '^TestHotPath$$' -count=1 -timeout 2h -v
+
+.PHONY: bench-scale
+bench-scale: ## Measure what many Brokers and MeshSyncs cost the operator (SCALE=100 of each), and many kinds the agent (KINDS=300)
 	MESHERY_SCALE=$(or $(SCALE),100) go test ./pkg/operator -run '^TestARestartOfManyCostsNothing$$' -count=1 -timeout 60m -v 2>&1 | grep -vE '^[IEW][0-9]{4} '
 	MESHERY_KINDS=$(or $(KINDS),300) go test ./test/watchscale -count=1 -timeout 60m -v
 

@@ -32,6 +32,9 @@ type Options struct {
 
 	// Authority signs a certificate for the server, which then speaks TLS only.
 	Authority *Authority
+
+	// JetStream lets streams be made, in a folder that goes with the test.
+	JetStream bool
 }
 
 // Server is a nats-server process.
@@ -69,6 +72,9 @@ func (s *Server) Configure(t testing.TB, o Options) {
 	config := o.config(s.Addr)
 	if o.Authority != nil {
 		config += s.tls(t, o.Authority)
+	}
+	if o.JetStream {
+		config += fmt.Sprintf("jetstream { store_dir: %q }\n", s.config+".streams")
 	}
 	if err := os.WriteFile(s.config, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
