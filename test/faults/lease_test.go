@@ -32,6 +32,7 @@ func aLostLease(t *testing.T, p *plane) {
 	for range rounds {
 		busy, stopBusy := context.WithCancel(t.Context())
 		edits := make(chan edit)
+		began := time.Now()
 		go func() {
 			for busy.Err() == nil {
 				last = anEdit(chance, last)
@@ -39,6 +40,12 @@ func aLostLease(t *testing.T, p *plane) {
 			}
 			edits <- last
 		}()
+		eventually(t, "the leader writes", func(context.Context) error {
+			if count(leader.requests(began), request.write) == 0 {
+				return errors.New("nothing was written")
+			}
+			return nil
+		})
 		taken := time.Now()
 		p.takeLease(t, namespace)
 		words := leader.awaitEnd(t, 5*time.Second)
@@ -57,7 +64,7 @@ func aLostLease(t *testing.T, p *plane) {
 		p.settle(t, namespace, last)
 
 		lastWrite, firstWrite := time.Time{}, time.Now()
-		for _, r := range leader.requests(taken) {
+		for _, r := range leader.requests(began) {
 			if r.write() {
 				lastWrite = r.at
 			}
