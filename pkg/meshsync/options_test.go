@@ -2,6 +2,7 @@ package meshsync_test
 
 import (
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -54,6 +55,19 @@ func TestEnvironment(t *testing.T) {
 		options.ReadEnvironment(environment(map[string]string{"MESHSYNC_REDACT_SECRETS": value}))
 		if options.ClearSecrets {
 			t.Errorf("MESHSYNC_REDACT_SECRETS=%q publishes secrets in clear", value)
+		}
+	}
+}
+
+func TestFlagsOfTheEnvironmentAreTrueOrFalse(t *testing.T) {
+	for _, name := range []string{"MESHSYNC_REDACT_SECRETS", "MESHSYNC_BROKER_CONTENT_DEDUP"} {
+		for value, valid := range map[string]bool{"": true, "true": true, "False": true, "no": false, "1": false, " false": false} {
+			options := parse(t, "--broker-url=nats://host")
+			options.ReadEnvironment(environment(map[string]string{name: value}))
+			err := options.Validate()
+			if valid != (err == nil) || err != nil && !strings.Contains(err.Error(), fmt.Sprintf("%s=%q", name, value)) {
+				t.Errorf("%s=%q: %v", name, value, err)
+			}
 		}
 	}
 }

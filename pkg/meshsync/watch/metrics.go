@@ -48,7 +48,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}),
 		discoveries: prometheus.NewCounter(counter("discoveries_total", "How often the API server was asked which kinds it serves.")),
 		obvious: prometheus.NewCounter(counter("objects_decoded_total",
-			"Objects that were written as unusual JSON and had to be decoded, which costs a hundred times as much.")),
+			"Objects that were written as unusual JSON and had to be decoded, which costs some twenty times as much.")),
 		unreadable: prometheus.NewCounterVec(counter("objects_unreadable_total",
 			"Objects that the API server sent and that cannot be read; they are left out."), []string{"resource"}),
 	}
