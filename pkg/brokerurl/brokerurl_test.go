@@ -12,6 +12,8 @@ func TestParse(t *testing.T) {
 	broker := url("nats", "broker:4222")
 	webSocket := url("wss", "broker:443")
 	webSocket.Server += "/nats"
+	three := URL{Server: "tls://a:4222,tls://b:4333,tls://[fd00::1]:4222", Endpoint: "a:4222,b:4333,[fd00::1]:4222"}
+	webSockets := URL{Server: "ws://a:80/nats,ws://b:80/nats", Endpoint: "a:80,b:80"}
 	tests := map[string]struct {
 		text string
 		want URL
@@ -32,6 +34,21 @@ func TestParse(t *testing.T) {
 		"an IPv6 address alone":           {"::1", url("nats", "[::1]:4222")},
 		"a path belongs to web sockets":   {"wss://t@broker:443/nats", token(webSocket, "t")},
 		"a trailing slash and blanks":     {" nats://t@broker:4222/ ", token(broker, "t")},
+
+		"several servers":                   {"tls://a,tls://b:4333,tls://[fd00::1]", three},
+		"several, with slashes and blanks":  {"tls://a/, tls://b:4333/ ,\ttls://[fd00::1]/", three},
+		"several, with one scheme":          {"tls://a,b:4333, [fd00::1]:4222", three},
+		"several without a scheme":          {"a:1,b:2", URL{Server: "nats://a:1,nats://b:2", Endpoint: "a:1,b:2"}},
+		"several with paths":                {"ws://a:80/nats,ws://b:80/nats", webSockets},
+		"several with one path":             {"ws://a:80,b:80/nats", webSockets},
+		"a login before all":                {"tls://t@a,b:4333,[fd00::1]", token(three, "t")},
+		"a login with the first":            {"tls://t@a,tls://b:4333,tls://[fd00::1]", token(three, "t")},
+		"a login with the last":             {"tls://a,tls://b:4333,tls://u:p@[fd00::1]", user(three, "u", "p")},
+		"the same login with each":          {"tls://u:p@a,tls://u:p@b:4333,tls://u:p@[fd00::1]", user(three, "u", "p")},
+		"a comma in a token":                {"nats://a,b@broker", token(broker, "a,b")},
+		"a comma in a password":             {"u:a:1,b@broker", user(broker, "u", "a:1,b")},
+		"a comma in a token before several": {"tls://a,b@a,b:4333,tls://[fd00::1]", token(three, "a,b")},
+		"an escaped comma and what follows": {"nats://a%2Cnats://b@broker", user(broker, "a,nats", "//b")},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -53,17 +70,24 @@ func TestErrorsNameTheHostButNoSecret(t *testing.T) {
 		"http://s3cret@broker":        "broker: unknown scheme",
 		"s3cret://tail@broker":        "broker: unknown scheme",
 		"me:s3cret://broker":          "nats://me: want",
-		"nats://s3cret@":              "want one host",
-		"nats://s3cret@broker:0":      "nats://broker: want one host with an optional port from 1 to 65535",
+		"nats://s3cret@":              "want a host",
+		"nats://s3cret@broker:0":      "nats://broker: want a host with an optional port from 1 to 65535",
 		"nats://s3cret@broker:+1":     "nats://broker: want",
 		"nats://s3cret@broker:99999":  "nats://broker: want",
 		"nats://s3cret@broker:":       "nats://broker: want",
 		"nats://s3cret@broker:port":   "nats://broker: want",
-		"nats://s3cret@[broker":       "want one host",
-		"nats://s3cret@broker?tls=1":  "want one host",
+		"nats://s3cret@[broker":       "want a host",
+		"nats://s3cret@broker?tls=1":  "want a host",
 		"nats://me:s3cret":            "nats://me: want",
-		"nats://s3cret@a:4222,b:4222": "nats://a: want",
-		"a,b":                         "nats://a,b: want",
+		"nats://s3cret@a:4222,":       "nats://a: want",
+		",a":                          "want a host",
+		"a,http://b":                  "a,http://b: unknown scheme",
+		"tls://s3cret@a,nats://b":     "tls://a:4222,nats://b:4222: want one scheme for all servers",
+		"a,tls://b":                   "nats://a:4222,tls://b:4222: want one scheme for all servers",
+		"s3cret@a,nats://s3cret2@b,c": "nats://a:4222,nats://b:4222,nats://c:4222: want one login for all servers",
+		"nats://a,nats://s3cret@b:0":  "nats://b: want",
+		"ws://a:80/nats,b:80/nats":    "ws://a: want a scheme before a server",
+		"a/,b":                        "nats://a: want a scheme before a server",
 	} {
 		got, err := Parse(text)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3cret") {

@@ -41,7 +41,7 @@ func (c *brokerController) sync(ctx context.Context, key cache.ObjectName) (time
 	}
 
 	secrets, secretErr := c.gatherSecrets(ctx, broker)
-	statefulSet := c.liveStatefulSet(broker)
+	statefulSet := c.caches.servers(broker)
 	possible, kept := keepStorage(broker, statefulSet)
 	live, applyErr := c.write(ctx, possible, secrets, statefulSet)
 	if apierrors.IsConflict(applyErr) {
@@ -63,15 +63,6 @@ func (c *brokerController) sync(ctx context.Context, key cache.ObjectName) (time
 	}
 	recheck, err := retry(errors.Join(view.err, nodeErr))
 	return soonest(recheck, recheckNode, recheckTLS), err
-}
-
-// liveStatefulSet is the one that there is, or nil.
-func (c *brokerController) liveStatefulSet(broker *v1alpha1.Broker) *appsv1.StatefulSet {
-	live, err := c.caches.in(broker.Namespace).statefulSets.StatefulSets(broker.Namespace).Get(broker.Name)
-	if err != nil || !metav1.IsControlledBy(live, broker) {
-		return nil
-	}
-	return live
 }
 
 // liveService is the client Service that there is, or nil.

@@ -99,8 +99,7 @@ func natsContainer(broker *v1alpha1.Broker, image string) *coreac.ContainerApply
 		WithImagePullPolicy(pullPolicy(image)).
 		WithArgs("--config", natsConfigDir+"/"+natsConfigKey).
 		WithEnv(
-			coreac.EnvVar().WithName("POD_NAME").WithValueFrom(coreac.EnvVarSource().
-				WithFieldRef(coreac.ObjectFieldSelector().WithAPIVersion("v1").WithFieldPath("metadata.name"))),
+			podNameEnv("POD_NAME"),
 			secretEnv("BROKER_TOKEN", meshery.BrokerTokenSecret(broker.Name), meshery.BrokerTokenKey),
 			// In quotes, so that a token of the user's that looks like a number or a size stays text.
 			coreac.EnvVar().WithName("NATS_TOKEN").WithValue(quoted("BROKER_TOKEN")),

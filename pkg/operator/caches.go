@@ -24,6 +24,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"meshery.io/operator/pkg/apis/meshery"
+	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 	"meshery.io/operator/pkg/generated/clientset/versioned"
 	meshinformers "meshery.io/operator/pkg/generated/informers/externalversions"
 	meshlisters "meshery.io/operator/pkg/generated/listers/meshery/v1alpha1"
@@ -99,6 +100,29 @@ func (c *caches) in(namespace string) *namespaceCache {
 		return all
 	}
 	return c.namespaces[namespace]
+}
+
+// servers are a Broker's, as they are, or nil.
+func (c *caches) servers(broker *v1alpha1.Broker) *appsv1.StatefulSet {
+	live, err := c.in(broker.Namespace).statefulSets.StatefulSets(broker.Namespace).Get(broker.Name)
+	if err != nil || !metav1.IsControlledBy(live, broker) {
+		return nil
+	}
+	return live
+}
+
+// publishersTo are the MeshSyncs that name a Broker.
+func (c *caches) publishersTo(broker cache.ObjectName) []*v1alpha1.MeshSync {
+	var publishers []*v1alpha1.MeshSync
+	for _, namespace := range c.namespaces {
+		all, _ := namespace.meshSyncs.List(labels.Everything()) // a cache's List of everything cannot fail
+		for _, meshSync := range all {
+			if name, native := nativeBroker(meshSync); native && name == broker {
+				publishers = append(publishers, meshSync)
+			}
+		}
+	}
+	return publishers
 }
 
 // meshSyncCRD is the CRD that owns cluster-scoped objects of ours, or false while there is none.
@@ -184,6 +208,7 @@ func (c *caches) watchNamespace(clients clients, namespace string, e *enqueuer) 
 
 	on(e, resources.Brokers().TypedInformer(), e.broker)
 	on(e, resources.MeshSyncs().TypedInformer(), e.meshSync)
+	onSpec(e, resources.MeshSyncs().TypedInformer(), e.publishersBeside)
 	on(e, core.ConfigMaps().TypedInformer(), owner[*corev1.ConfigMap](e))
 	on(e, core.Secrets().TypedInformer(), e.secret)
 	on(e, core.Services().TypedInformer(), owner[*corev1.Service](e))

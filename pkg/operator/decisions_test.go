@@ -112,6 +112,8 @@ func TestCustomBrokerURL(t *testing.T) {
 		"nats://[2001:db8::1]:4222":          "[2001:db8::1]:4222",
 		"::1":                                "[::1]:4222",
 		"nats://s3cret/tail@h:4222":          "h:4222",
+		"nats://u:p@a,nats://b:4333":         "a:4222,b:4333",
+		"tls://a,b, c":                       "a:4222,b:4222,c:4222",
 	} {
 		if got, err := customTarget(url); err != nil || got.address != want || got.url != url || len(got.login) > 0 {
 			t.Errorf("%s: got %+v, %v; want address %s", url, got, err, want)
@@ -120,7 +122,7 @@ func TestCustomBrokerURL(t *testing.T) {
 	if got, _ := customTarget("nats://user:pa$(HOME)@nats.example.com"); got.url != "nats://user:pa$$(HOME)@nats.example.com" {
 		t.Errorf("got %s, which Kubernetes would expand", got.url)
 	}
-	for _, url := range []string{"nats://user:hunter2@[broken", "nats://hunter2@h:0", "nats://hunter2@h:99999", "nats://hunter2@a:4222,b:4222", "nats://user:hunter2"} {
+	for _, url := range []string{"nats://user:hunter2@[broken", "nats://hunter2@h:0", "nats://hunter2@h:99999", "nats://hunter2@a:4222,b:0", "nats://user:hunter2", "nats://hunter2@a,nats://b@c", "tls://hunter2@a,nats://b"} {
 		got, err := customTarget(url)
 		waiting, ok := errors.AsType[*unavailable](err)
 		if !ok || waiting.reason != v1alpha1.ReasonBrokerURLInvalid || !strings.HasPrefix(err.Error(), "spec.broker.custom.url: ") || strings.Contains(err.Error(), "hunter2") {

@@ -38,8 +38,39 @@ func onMetadata(e *enqueuer, kind string, informer cache.SharedIndexInformer, en
 	onKind(e, kind, cache.NewTypedSharedIndexInformer[*metav1.PartialObjectMetadata](informer), enqueue)
 }
 
+// onSpec calls enqueue for every object that appears or goes, and for one with another spec, as it was and as it is.
+func onSpec[T object](e *enqueuer, informer cache.TypedSharedIndexInformer[T], enqueue func(T)) {
+	e.registered(informer.AddTypedEventHandler(cache.TypedResourceEventHandlerFuncs[T]{
+		AddFunc: enqueue,
+		UpdateFunc: func(old, updated T) {
+			if old.GetGeneration() != updated.GetGeneration() {
+				enqueue(old)
+				enqueue(updated)
+			}
+		},
+		DeleteFunc: ifKnown(enqueue),
+	}))
+}
+
+// ifKnown is for what was deleted. Its last state may not be known.
+func ifKnown[T object](enqueue func(T)) func(cache.DeletedObject[T]) {
+	return func(deleted cache.DeletedObject[T]) {
+		var none T
+		if deleted.OptionalObj != none {
+			enqueue(deleted.OptionalObj)
+		}
+	}
+}
+
+func (e *enqueuer) registered(handler cache.ResourceEventHandlerRegistration, err error) {
+	if err != nil && e.err == nil {
+		e.err = err
+	}
+	e.caches.handlers = append(e.caches.handlers, handler)
+}
+
 func onKind[T object](e *enqueuer, kind string, informer cache.TypedSharedIndexInformer[T], enqueue func(T)) {
-	registration, err := informer.AddTypedEventHandler(cache.TypedResourceEventHandlerFuncs[T]{
+	e.registered(informer.AddTypedEventHandler(cache.TypedResourceEventHandlerFuncs[T]{
 		AddFunc: enqueue,
 		UpdateFunc: func(old, updated T) {
 			if old.GetResourceVersion() == updated.GetResourceVersion() {
@@ -50,17 +81,8 @@ func onKind[T object](e *enqueuer, kind string, informer cache.TypedSharedIndexI
 			}
 			enqueue(updated)
 		},
-		DeleteFunc: func(deleted cache.DeletedObject[T]) {
-			var none T
-			if deleted.OptionalObj != none {
-				enqueue(deleted.OptionalObj)
-			}
-		},
-	})
-	if err != nil && e.err == nil {
-		e.err = err
-	}
-	e.caches.handlers = append(e.caches.handlers, registration)
+		DeleteFunc: ifKnown(enqueue),
+	}))
 	e.caches.watched = append(e.caches.watched, watched{kind, informer})
 }
 
@@ -69,13 +91,19 @@ func (e *enqueuer) broker(broker *v1alpha1.Broker) { e.brokerNamed(cache.MetaObj
 
 func (e *enqueuer) brokerNamed(key cache.ObjectName) {
 	e.brokers.Add(key)
-	for _, namespace := range e.caches.namespaces {
-		all, _ := namespace.meshSyncs.List(labels.Everything()) // a cache's List of everything cannot fail
-		for _, meshSync := range all {
-			if name, native := nativeBroker(meshSync); native && name == key {
-				e.meshSync(meshSync)
-			}
-		}
+	e.publishersTo(key)
+}
+
+func (e *enqueuer) publishersTo(broker cache.ObjectName) {
+	for _, meshSync := range e.caches.publishersTo(broker) {
+		e.meshSync(meshSync)
+	}
+}
+
+// publishersBeside enqueues all that publish to a MeshSync's Broker: they share what it can store.
+func (e *enqueuer) publishersBeside(meshSync *v1alpha1.MeshSync) {
+	if broker, native := nativeBroker(meshSync); native {
+		e.publishersTo(broker)
 	}
 }
 

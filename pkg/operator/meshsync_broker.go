@@ -27,7 +27,7 @@ func (c *meshSyncController) target(ctx context.Context, meshSync *v1alpha1.Mesh
 	secret, err := c.secret(ctx, cache.NewObjectName(meshSync.Namespace, custom.SecretRef.Name))
 	if apierrors.IsNotFound(err) {
 		return target{}, &unavailable{v1alpha1.ReasonSecretInvalid, fmt.Sprintf(
-			"Secret %s, which spec.broker.custom.secretRef names, does not exist: create it with token, or with username and password, or with ca.crt alone", custom.SecretRef.Name)}
+			"Secret %s, which spec.broker.custom.secretRef names, does not exist: create it with token, with username and password, with creds or with nkey, or with ca.crt alone", custom.SecretRef.Name)}
 	}
 	if err != nil {
 		return target{}, fmt.Errorf("read Secret %s: %w", custom.SecretRef.Name, err)
@@ -56,8 +56,13 @@ func (c *meshSyncController) nativeTarget(ctx context.Context, meshSync *v1alpha
 		return target{}, err
 	}
 	found, err := nativeTarget(broker, token, tls)
-	if err != nil || !needsCopy(meshSync) {
-		return found, err
+	if err != nil {
+		return target{}, err
+	}
+	possible, _ := keepStorage(broker, c.caches.servers(broker))
+	found.delivery = deliveryTo(possible, len(c.caches.publishersTo(name)), c.options)
+	if !needsCopy(meshSync) {
+		return found, nil
 	}
 	copied := brokerCopy(meshSync, token, tls)
 	if _, err := c.applyOne(ctx, meshSync.Namespace, controlledBy(meshSync), copied); err != nil {

@@ -20,6 +20,14 @@ import (
 	"meshery.io/operator/test/natsserver"
 )
 
+// What a user logs in with: a seed, and a file as nsc writes it. Of nobody.
+const (
+	testSeed  = "SUAAVJLAXVNJ3FXQ6PZZ7QL3JYMWUYEEHQNXV7LNMGWMDKTCLVD3RLBXDE"
+	testCreds = "-----BEGIN NATS USER JWT-----\neyJ0eXAiOiJKV1QifQ.e30.c2ln\n------END NATS USER JWT------\n\n" +
+		"************************* IMPORTANT *************************\n" +
+		"-----BEGIN USER NKEY SEED-----\n" + testSeed + "\n------END USER NKEY SEED------\n"
+)
+
 func TestLoggingInWithASecret(t *testing.T) {
 	authority := string(natsserver.NewAuthority(t).PEM)
 	for name, test := range map[string]struct {
@@ -27,19 +35,32 @@ func TestLoggingInWithASecret(t *testing.T) {
 		made    bool // by the operator
 		data    map[string]string
 		login   string // variables
-		trusted bool
+		files   string
 		problem string
 	}{
 		"a token":                        {data: map[string]string{"token": "t"}, login: "BROKER_TOKEN=token"},
 		"user and password":              {data: map[string]string{"username": "u", "password": "p"}, login: "BROKER_USER=username BROKER_PASSWORD=password"},
-		"a token and an authority":       {data: map[string]string{"token": "t", "ca.crt": authority}, login: "BROKER_TOKEN=token", trusted: true},
+		"a token and an authority":       {data: map[string]string{"token": "t", "ca.crt": authority}, login: "BROKER_TOKEN=token", files: "BROKER_CA_FILE=ca.crt"},
 		"empty values are none":          {data: map[string]string{"token": "", "username": "u", "password": "p", "ca.crt": ""}, login: "BROKER_USER=username BROKER_PASSWORD=password"},
 		"nothing":                        {problem: "Secret s has neither token nor username and password"},
-		"an authority alone":             {data: map[string]string{"ca.crt": authority}, trusted: true},
+		"credentials":                    {data: map[string]string{"creds": testCreds}, files: "BROKER_CREDS_FILE=creds"},
+		"credentials and an authority":   {data: map[string]string{"creds": testCreds, "ca.crt": authority}, files: "BROKER_CREDS_FILE=creds BROKER_CA_FILE=ca.crt"},
+		"credentials of Windows":         {data: map[string]string{"creds": strings.ReplaceAll(testCreds, "\n", "\r\n")}, files: "BROKER_CREDS_FILE=creds"},
+		"a seed":                         {data: map[string]string{"nkey": testSeed}, files: "BROKER_NKEY_FILE=nkey"},
+		"a seed and an authority":        {data: map[string]string{"nkey": testSeed + "\n", "ca.crt": authority, "token": ""}, files: "BROKER_NKEY_FILE=nkey BROKER_CA_FILE=ca.crt"},
+		"an authority alone":             {data: map[string]string{"ca.crt": authority}, files: "BROKER_CA_FILE=ca.crt"},
 		"one made by the operator":       {made: true, data: map[string]string{"token": "t"}, problem: "Secret s was made by the operator"},
 		"no password":                    {data: map[string]string{"username": "u"}, problem: "has username but no password"},
 		"no user":                        {data: map[string]string{"password": "p"}, problem: "has password but no username"},
-		"both":                           {data: map[string]string{"token": "t", "username": "u", "password": "p"}, problem: "has both token and username"},
+		"token and user":                 {data: map[string]string{"token": "t", "username": "u", "password": "p"}, problem: "has more than one way to log in (token, username, password): keep the one"},
+		"token and password":             {data: map[string]string{"token": "t", "password": "p"}, problem: "has more than one way to log in (token, password)"},
+		"user and credentials":           {data: map[string]string{"username": "u", "password": "p", "creds": testCreds}, problem: "has more than one way to log in (username, password, creds)"},
+		"all four":                       {data: map[string]string{"token": "t", "username": "u", "password": "p", "creds": "s3cret", "nkey": "s3cret"}, problem: "(token, username, password, creds, nkey)"},
+		"credentials and a seed":         {data: map[string]string{"creds": testCreds, "nkey": testSeed}, problem: "has more than one way to log in (creds, nkey)"},
+		"credentials without a seed":     {data: map[string]string{"creds": strings.ReplaceAll(testCreds, testSeed, "s3cret")}, problem: "has creds that are no credentials file of a NATS user"},
+		"a seed for credentials":         {data: map[string]string{"creds": testSeed}, problem: "has creds that are no credentials file of a NATS user"},
+		"a seed of an account":           {data: map[string]string{"nkey": "SA" + testSeed[2:]}, problem: "has an nkey that is not the seed of a user"},
+		"a seed that was cut":            {data: map[string]string{"nkey": testSeed[:57]}, problem: "has an nkey that is not the seed of a user"},
 		"an authority that is none":      {data: map[string]string{"token": "t", "ca.crt": "s3cret"}, problem: "Secret s: ca.crt holds no certificate"},
 		"the token of a service account": {kind: corev1.SecretTypeServiceAccountToken, data: map[string]string{"token": "t", "ca.crt": authority}, problem: "is a ServiceAccount's token"},
 	} {
@@ -59,18 +80,24 @@ func TestLoggingInWithASecret(t *testing.T) {
 				}
 				return
 			}
-			var login []string
-			for _, value := range got.login {
-				login = append(login, value.env+"="+value.key)
+			texts := func(values []secretValue) string {
+				var all []string
+				for _, value := range values {
+					if value.secret != "s" {
+						t.Errorf("%s comes from %s", value.env, value.secret)
+					}
+					all = append(all, value.env+"="+value.key)
+				}
+				return strings.Join(all, " ")
 			}
-			if err != nil || strings.Join(login, " ") != test.login || (got.authoritySecret == "s") != test.trusted || (got.loginHash != "") != (test.login != "") || got.url != "nats://h" {
+			if err != nil || texts(got.login) != test.login || texts(got.files) != test.files || (got.loginHash != "") != (test.login != "") || got.url != "nats://h" {
 				t.Errorf("got %+v, %v", got, err)
 			}
 		})
 	}
 }
 
-// The agent reads the authority again by itself; only what it reads when it starts rolls it.
+// The agent reads files again by itself; only what it reads when it starts rolls it.
 func TestWhatRollsTheAgent(t *testing.T) {
 	hash := func(data map[string]string) string {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s", UID: "u"}, Data: map[string][]byte{}}
@@ -92,6 +119,9 @@ func TestWhatRollsTheAgent(t *testing.T) {
 		if hash(data) == first {
 			t.Errorf("%v rolls nothing", data)
 		}
+	}
+	if hash(map[string]string{"creds": testCreds})+hash(map[string]string{"nkey": testSeed}) != "" {
+		t.Error("credentials that are files roll the agent")
 	}
 }
 
@@ -152,6 +182,57 @@ func TestACustomBrokerAndItsSecret(t *testing.T) {
 	if after := wantAgent(t, namespace, "m", "the agent is there", anyAgent); after.Generation != last.Generation {
 		t.Errorf("without its Secret the agent was changed: %s", describeAgent(after))
 	}
+	wantNoWrites(t, namespace, stop)
+}
+
+// Credentials that are files are mounted, each alone, and another content of theirs changes nothing: the agent reads it by itself.
+func TestCredentialsThatAreFiles(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	writeSecret(t, namespace, "login", map[string]string{"creds": testCreds, "nkey": testSeed, "other": "x"})
+	newNamedMeshSync(t, namespace, "m", v1alpha1.MeshSyncSpec{Broker: v1alpha1.MeshSyncBroker{Custom: v1alpha1.CustomBroker{
+		URL: "tls://a.example.com,tls://b.example.com:4333", SecretRef: &v1alpha1.SecretReference{Name: "login"},
+	}}})
+	stop := startOperator(t, namespace)
+	if got := wantMeshSync(t, namespace, "m", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSecretInvalid).Message; !strings.Contains(got, "(creds, nkey)") {
+		t.Errorf("message %q", got)
+	}
+	files := func(d *appsv1.Deployment) string {
+		volumes, mounts := d.Spec.Template.Spec.Volumes, d.Spec.Template.Spec.Containers[0].VolumeMounts
+		if len(volumes) != 1 || len(mounts) != 1 || volumes[0].Secret == nil || volumes[0].Secret.SecretName != "login" ||
+			mounts[0].Name != volumes[0].Name || mounts[0].MountPath != "/etc/meshery/broker" || !mounts[0].ReadOnly || mounts[0].SubPath != "" {
+			return ""
+		}
+		var paths []string
+		for _, item := range volumes[0].Secret.Items {
+			paths = append(paths, item.Key+":"+mounts[0].MountPath+"/"+item.Path)
+		}
+		return strings.Join(paths, " ")
+	}
+	writeSecret(t, namespace, "login", map[string]string{"nkey": testSeed, "other": "x"})
+	wantAgent(t, namespace, "m", "the agent has the seed as a file", func(d *appsv1.Deployment) bool {
+		return files(d) == "nkey:/etc/meshery/broker/nkey" && agentEnv(d, "BROKER_NKEY_FILE") == "/etc/meshery/broker/nkey"
+	})
+	writeSecret(t, namespace, "login", map[string]string{"creds": testCreds, "ca.crt": string(natsserver.NewAuthority(t).PEM)})
+	before := wantAgent(t, namespace, "m", "the agent has credentials and authority as files", func(d *appsv1.Deployment) bool {
+		return files(d) == "creds:/etc/meshery/broker/creds ca.crt:/etc/meshery/broker/ca.crt" && agentEnv(d, "BROKER_CREDS_FILE") == "/etc/meshery/broker/creds" &&
+			agentEnv(d, "BROKER_CA_FILE") == "/etc/meshery/broker/ca.crt" && agentEnv(d, "BROKER_NKEY_FILE") == "" && loginHash(d) == ""
+	})
+	if text, _ := json.Marshal(before); strings.Contains(string(text), "eyJ0eXAi") || strings.Contains(string(text), testSeed) {
+		t.Errorf("the Deployment holds credentials: %s", text)
+	}
+	live, err := server.admin.meshery.MesheryV1alpha1().MeshSyncs(namespace).Get(t.Context(), "m", metav1.GetOptions{})
+	if err != nil || live.Status.PublishingTo != "a.example.com:4222,b.example.com:4333" {
+		t.Errorf("status %+v, %v", live.Status, err)
+	}
+	// The operator has seen the new content when it has seen what came after it.
+	writeSecret(t, namespace, "login", map[string]string{"creds": "# another\n" + testCreds, "ca.crt": string(natsserver.NewAuthority(t).PEM)})
+	editMeshSync(t, namespace, "m", `{"publishing":{"messagesPerSecond":7}}`)
+	wantDelivery(t, namespace, "m", meshery.Delivery{MessagesPerSecond: 7})
+	if after := wantAgent(t, namespace, "m", "the agent is there", anyAgent); after.Generation != before.Generation {
+		t.Errorf("other credentials change the Deployment: %s", describeAgent(after))
+	}
+	wantMeshSync(t, namespace, "m", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonMeshSyncPodsNotReady)
 	wantNoWrites(t, namespace, stop)
 }
 

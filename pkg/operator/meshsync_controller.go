@@ -76,7 +76,7 @@ func (c *meshSyncController) write(ctx context.Context, meshSync *v1alpha1.MeshS
 		}
 		return view, err
 	}
-	if view.watchList, err = c.dataInForce(ctx, meshSync); err != nil {
+	if view.watchList, err = c.dataInForce(ctx, meshSync, broker); err != nil {
 		return view, err
 	}
 	grantErr := c.grant(ctx, meshSync, view) // before the agent hears of a new list: what it names it may then read

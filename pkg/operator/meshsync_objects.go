@@ -4,7 +4,9 @@ import (
 	"path"
 	"strconv"
 
+	appsv1 "k8s.io/api/apps/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	appsac "k8s.io/client-go/applyconfigurations/apps/v1"
 	coreac "k8s.io/client-go/applyconfigurations/core/v1"
 	metaac "k8s.io/client-go/applyconfigurations/meta/v1"
@@ -14,11 +16,15 @@ import (
 	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 )
 
-// Where the agent finds the authority of the broker's certificate.
+// Where the agent finds the files that it needs to get into the broker.
 const (
-	authorityDir    = "/etc/meshery/broker"
-	authorityVolume = "broker-authority"
+	brokerFilesDir    = "/etc/meshery/broker"
+	brokerFilesVolume = "broker-files"
 )
+
+// agentGracePeriod is how long an agent that ends has, in seconds, to publish what it has seen, wait until the broker has it, and
+// hand over.
+const agentGracePeriod = 60
 
 // meshSyncSelector tells the pods of one MeshSync from those of another. A Deployment's selector cannot be changed later.
 func meshSyncSelector(meshSync *v1alpha1.MeshSync) map[string]string {
@@ -112,24 +118,34 @@ func meshSyncDeployment(meshSync *v1alpha1.MeshSync, broker target, options *Opt
 		WithLabels(meshSyncLabels(meshSync)).
 		WithSpec(withSettings(hardenedPod().
 			WithServiceAccountName(meshSync.Name).
-			WithTerminationGracePeriodSeconds(60).
+			WithTerminationGracePeriodSeconds(agentGracePeriod).
 			WithContainers(meshSyncContainer(meshSync, broker, options)), meshSync.Spec.PodSettings))
 	if broker.loginHash != "" {
 		pod.WithAnnotations(map[string]string{annotationSecretHash: broker.loginHash})
 	}
-	if broker.authoritySecret != "" {
-		// The one key: a Secret with a certificate has its private key beside it.
-		pod.Spec.WithVolumes(coreac.Volume().WithName(authorityVolume).WithSecret(coreac.SecretVolumeSource().
-			WithSecretName(broker.authoritySecret).
-			WithItems(coreac.KeyToPath().WithKey(meshery.BrokerCAKey).WithPath(meshery.BrokerCAKey))))
+	if len(broker.files) > 0 {
+		pod.Spec.WithVolumes(brokerFiles(broker))
 	}
 	return appsac.Deployment(meshSync.Name, meshSync.Namespace).
 		WithLabels(meshSyncLabels(meshSync)).
 		WithOwnerReferences(ownerReference(meshSync, meshSyncKind)).
 		WithSpec(appsac.DeploymentSpec().
 			WithReplicas(meshSync.Spec.Size).
+			// An agent that is replaced goes when the next is ready to take over.
+			WithStrategy(appsac.DeploymentStrategy().
+				WithType(appsv1.RollingUpdateDeploymentStrategyType).
+				WithRollingUpdate(appsac.RollingUpdateDeployment().WithMaxSurge(intstr.FromInt32(1)).WithMaxUnavailable(intstr.FromInt32(0)))).
 			WithSelector(metaac.LabelSelector().WithMatchLabels(meshSyncSelector(meshSync))).
 			WithTemplate(pod))
+}
+
+// brokerFiles has the keys that are read and no others: a Secret with a certificate has its private key beside it.
+func brokerFiles(broker target) *coreac.VolumeApplyConfiguration {
+	source := coreac.SecretVolumeSource().WithSecretName(broker.files[0].secret)
+	for _, file := range broker.files {
+		source.WithItems(coreac.KeyToPath().WithKey(file.key).WithPath(file.key))
+	}
+	return coreac.Volume().WithName(brokerFilesVolume).WithSecret(source)
 }
 
 // agentMemoryLimit leaves room for many large messages that a broker does not take at the moment.
@@ -148,8 +164,8 @@ func meshSyncContainer(meshSync *v1alpha1.MeshSync, broker target, options *Opti
 		WithLivenessProbe(httpProbe("/healthz", meshery.PortAgentName).WithPeriodSeconds(20).WithFailureThreshold(3)).
 		WithResources(resources("50m", "64Mi", agentMemoryLimit)).
 		WithSecurityContext(hardenedContainer())
-	if broker.authoritySecret != "" {
-		container.WithVolumeMounts(coreac.VolumeMount().WithName(authorityVolume).WithMountPath(authorityDir).WithReadOnly(true))
+	if len(broker.files) > 0 {
+		container.WithVolumeMounts(coreac.VolumeMount().WithName(brokerFilesVolume).WithMountPath(brokerFilesDir).WithReadOnly(true))
 	}
 	return container
 }
@@ -165,13 +181,14 @@ func meshSyncEnv(meshSync *v1alpha1.MeshSync, broker target) []*coreac.EnvVarApp
 	for _, value := range broker.login { // before the URL, which may refer to one
 		env = append(env, secretEnv(value.env, value.secret, value.key))
 	}
-	if broker.authoritySecret != "" {
-		env = append(env, literal(meshery.EnvBrokerCAFile, path.Join(authorityDir, meshery.BrokerCAKey)))
+	for _, file := range broker.files {
+		env = append(env, literal(file.env, path.Join(brokerFilesDir, file.key)))
 	}
 	env = append(env,
 		literal(meshery.EnvBrokerURL, broker.url),
 		literal(meshery.EnvNamespace, meshSync.Namespace),
 		literal(meshery.EnvName, meshSync.Name),
+		podNameEnv(meshery.EnvIdentity),
 	)
 	if verbosity := meshSync.Spec.Verbosity; verbosity != nil {
 		env = append(env, literal(meshery.EnvVerbosity, strconv.Itoa(int(*verbosity))))

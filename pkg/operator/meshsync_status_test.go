@@ -31,10 +31,14 @@ func reportAsAgent(t *testing.T, namespace string, synced int32, objects int64) 
 	conditions := []metav1.Condition{
 		{Type: v1alpha1.ConditionWatchListValid, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonWatchListUnderstood, Message: "m", LastTransitionTime: now},
 		{Type: v1alpha1.ConditionDiscovered, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonSyncing, Message: "m", LastTransitionTime: now},
+		{Type: v1alpha1.ConditionPublishing, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAcknowledged, Message: "m", LastTransitionTime: now},
+		{Type: v1alpha1.ConditionStateStored, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonStreamRefuses, Message: "m", LastTransitionTime: now},
 	}
 	status := mesheryac.MeshSyncStatus().
 		WithDiscovery(mesheryac.MeshSyncDiscoveryStatus().WithKindsWanted(23).WithKindsSynced(synced).WithObjects(objects).WithGeneration(1)).
 		WithResources(mesheryac.ResourceStatus().WithResource("pods.v1.").WithState(v1alpha1.ResourceForbidden).WithObjects(0).WithMessage("m")).
+		WithPublishing(mesheryac.MeshSyncPublishingStatus().WithMode(v1alpha1.PublishingStream).WithStream("s").
+			WithTrimmedObjects(mesheryac.TrimmedObject().WithResource("configmaps.v1.").WithNamespace("n").WithName("c").WithWithout("status"))).
 		WithConditions(applyConditions(conditions)...)
 	_, err = agent.MesheryV1alpha1().MeshSyncs(namespace).ApplyStatus(t.Context(), mesheryac.MeshSync(meshery.MeshSyncName, namespace).WithStatus(status),
 		metav1.ApplyOptions{FieldManager: "meshsync", Force: true})
@@ -43,11 +47,13 @@ func reportAsAgent(t *testing.T, namespace string, synced int32, objects int64) 
 	}
 }
 
+var agentsConditions = []string{v1alpha1.ConditionWatchListValid, v1alpha1.ConditionDiscovered, v1alpha1.ConditionPublishing, v1alpha1.ConditionStateStored}
+
 // agentsPart is what of a status the agent writes.
 func agentsPart(status v1alpha1.MeshSyncStatus) v1alpha1.MeshSyncStatus {
-	part := v1alpha1.MeshSyncStatus{Discovery: status.Discovery, Resources: status.Resources}
+	part := v1alpha1.MeshSyncStatus{Discovery: status.Discovery, Resources: status.Resources, Publishing: status.Publishing}
 	for _, condition := range status.Conditions {
-		if condition.Type == v1alpha1.ConditionWatchListValid || condition.Type == v1alpha1.ConditionDiscovered {
+		if slices.Contains(agentsConditions, condition.Type) {
 			part.Conditions = append(part.Conditions, condition)
 		}
 	}
@@ -110,7 +116,7 @@ func TestOperatorAndAgentShareTheStatus(t *testing.T) {
 		}
 	}
 	agents := agentsPart(both)
-	if agents.Discovery == nil || agents.Discovery.Objects != 1234 || len(agents.Resources) != 1 || len(agents.Conditions) != 2 {
+	if agents.Discovery == nil || agents.Discovery.Objects != 1234 || len(agents.Resources) != 1 || agents.Publishing == nil || len(agents.Publishing.TrimmedObjects) != 1 || len(agents.Conditions) != len(agentsConditions) {
 		t.Fatalf("the agent's status is not there: %+v", both)
 	}
 
@@ -130,7 +136,7 @@ func TestOperatorAndAgentShareTheStatus(t *testing.T) {
 			continue
 		}
 		fields, foreign := entry.FieldsV1.GetRawString(), map[string][]string{
-			meshSyncManager: {`"f:discovery"`, `"f:resources"`, v1alpha1.ConditionWatchListValid, v1alpha1.ConditionDiscovered},
+			meshSyncManager: append([]string{`"f:discovery"`, `"f:resources"`, `"f:publishing"`}, agentsConditions...),
 			"meshsync":      {`"f:publishing-to"`, `\"` + v1alpha1.ConditionReady + `\"`, `\"` + v1alpha1.ConditionForbidden + `\"`},
 		}[entry.Manager]
 		if foreign == nil || slices.ContainsFunc(foreign, func(text string) bool { return strings.Contains(fields, text) }) {

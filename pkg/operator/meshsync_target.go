@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/x509"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -22,18 +23,19 @@ type target struct {
 	// url is what the agent connects to. A native broker's holds $(BROKER_TOKEN), which Kubernetes replaces when the container
 	// starts, so that no pod spec holds the token.
 	url string
-	// address is host:port, without credentials.
+	// address is host:port, or several, without credentials.
 	address string
-	// login are the credentials, and authoritySecret is the Secret that has the authority of the broker's certificate; empty for
-	// a public one. All live in the MeshSync's namespace.
-	login           []secretValue
-	authoritySecret string
-	// loginHash changes with the credentials, which the agent reads only when it starts. It reads the authority at every
-	// connection.
+	// login are credentials that the agent reads when it starts, and loginHash changes with them.
+	login     []secretValue
 	loginHash string
+	// files are what it reads at every connection: the authority of the broker's certificate, if that is no public one, and
+	// credentials that are files by nature. All are of one Secret, and that and those of login live in the MeshSync's namespace.
+	files []secretValue
+	// delivery is what the agent has to know of the broker itself.
+	delivery meshery.Delivery
 }
 
-// secretValue is an environment variable that has its value from a Secret.
+// secretValue is a key of a Secret, and the environment variable that has its value or, of a file, the file's name.
 type secretValue struct{ env, secret, key string }
 
 // nativeBroker is the Broker that a MeshSync names, or false when it names a custom URL.
@@ -72,7 +74,7 @@ func nativeTarget(broker *v1alpha1.Broker, token, tls *corev1.Secret) (target, e
 	return t.trusting(tls)
 }
 
-// customTarget is a broker that no Broker describes.
+// customTarget is a broker that no Broker describes, of one server or several.
 func customTarget(text string) (target, error) {
 	parsed, err := brokerurl.Parse(text)
 	if err != nil {
@@ -84,36 +86,69 @@ func customTarget(text string) (target, error) {
 
 // loggingInWith is the broker with what a user's Secret holds.
 func (t target) loggingInWith(secret *corev1.Secret) (target, error) {
-	token, user, password := len(secret.Data[meshery.BrokerTokenKey]) > 0, len(secret.Data[meshery.BrokerUserKey]) > 0, len(secret.Data[meshery.BrokerPasswordKey]) > 0
-	invalid := func(what string) (target, error) {
-		return target{}, &unavailable{v1alpha1.ReasonSecretInvalid, "Secret " + secret.Name + " " + what}
+	login, files, fault := loginOf(secret)
+	if fault != "" {
+		return target{}, &unavailable{v1alpha1.ReasonSecretInvalid, "Secret " + secret.Name + " " + fault}
 	}
+	t.login, t.files = login, files
+	if len(login) > 0 {
+		t.loginHash = secretHash(only(secret, meshery.BrokerTokenKey, meshery.BrokerUserKey, meshery.BrokerPasswordKey))
+	}
+	return t.trusting(secret)
+}
+
+// loginOf is what a user's Secret holds to log in with: values that the agent reads when it starts, or files. Or it says what is wrong
+// with the Secret.
+func loginOf(secret *corev1.Secret) (login, files []secretValue, fault string) {
+	value := func(env, key string) secretValue { return secretValue{env, secret.Name, key} }
+	has := func(key string) bool { return len(secret.Data[key]) > 0 }
+	userAndPassword := []string{meshery.BrokerUserKey, meshery.BrokerPasswordKey}
+	keys := []string{meshery.BrokerTokenKey, meshery.BrokerUserKey, meshery.BrokerPasswordKey, meshery.BrokerCredsKey, meshery.BrokerNKeyKey}
+	keys = slices.DeleteFunc(keys, func(key string) bool { return !has(key) })
 	switch {
 	case secret.Type == corev1.SecretTypeServiceAccountToken:
 		// Whoever may write a MeshSync, but not read Secrets, could have it sent to a server of his own.
-		return invalid("is a ServiceAccount's token, which opens the cluster and no broker: name another")
+		fault = "is a ServiceAccount's token, which opens the cluster and no broker: name another"
 	case secret.Labels[meshery.LabelManagedBy] == meshery.OperatorName: // the same goes for a Broker's token
-		return invalid("was made by the operator: name its Broker in spec.broker.native, or a Secret of your own here")
-	case token && (user || password):
-		return invalid("has both token and username or password: keep what the broker asks for")
-	case token:
-		t.login = []secretValue{{meshery.EnvBrokerToken, secret.Name, meshery.BrokerTokenKey}}
-	case user && password:
-		t.login = []secretValue{
-			{meshery.EnvBrokerUser, secret.Name, meshery.BrokerUserKey},
-			{meshery.EnvBrokerPassword, secret.Name, meshery.BrokerPasswordKey},
-		}
-	case user:
-		return invalid("has username but no password: add it")
-	case password:
-		return invalid("has password but no username: add it")
-	case len(secret.Data[meshery.BrokerCAKey]) > 0:
-		return t.trusting(secret) // the login is in the URL, or the server asks for none
+		fault = "was made by the operator: name its Broker in spec.broker.native, or a Secret of your own here"
+	case len(keys) > 1 && !slices.Equal(keys, userAndPassword):
+		fault = "has more than one way to log in (" + strings.Join(keys, ", ") + "): keep the one that the broker asks for"
+	case has(meshery.BrokerTokenKey):
+		login = []secretValue{value(meshery.EnvBrokerToken, meshery.BrokerTokenKey)}
+	case slices.Equal(keys, userAndPassword):
+		login = []secretValue{value(meshery.EnvBrokerUser, meshery.BrokerUserKey), value(meshery.EnvBrokerPassword, meshery.BrokerPasswordKey)}
+	case has(meshery.BrokerUserKey):
+		fault = "has username but no password: add it"
+	case has(meshery.BrokerPasswordKey):
+		fault = "has password but no username: add it"
+	case has(meshery.BrokerCredsKey):
+		files, fault = []secretValue{value(meshery.EnvBrokerCredsFile, meshery.BrokerCredsKey)}, credsFault(secret.Data[meshery.BrokerCredsKey])
+	case has(meshery.BrokerNKeyKey):
+		files, fault = []secretValue{value(meshery.EnvBrokerNKeyFile, meshery.BrokerNKeyKey)}, nkeyFault(secret.Data[meshery.BrokerNKeyKey])
+	case has(meshery.BrokerCAKey): // the login is in the URL, or the server asks for none
 	default:
-		return invalid("has neither token nor username and password, nor ca.crt: add what the broker asks for")
+		fault = "has neither token nor username and password, nor creds, nkey or ca.crt: add what the broker asks for"
 	}
-	t.loginHash = secretHash(only(secret, meshery.BrokerTokenKey, meshery.BrokerUserKey, meshery.BrokerPasswordKey))
-	return t.trusting(secret)
+	return login, files, fault
+}
+
+var (
+	userJWT  = regexp.MustCompile(`-----BEGIN NATS USER JWT-----\s+\S`)
+	userSeed = regexp.MustCompile(`(?m)^\s*SU[A-Z2-7]{56}\s*$`)
+)
+
+func credsFault(text []byte) string {
+	if !userJWT.Match(text) || !userSeed.Match(text) {
+		return "has creds that are no credentials file of a NATS user: want one with -----BEGIN NATS USER JWT----- and -----BEGIN USER NKEY SEED-----"
+	}
+	return ""
+}
+
+func nkeyFault(text []byte) string {
+	if !userSeed.Match(text) {
+		return "has an nkey that is not the seed of a user: want 58 letters and digits that begin with SU"
+	}
+	return ""
 }
 
 // trusting is the broker with the authority that a Secret may hold.
@@ -126,18 +161,17 @@ func (t target) trusting(secret *corev1.Secret) (target, error) {
 		return target{}, &unavailable{v1alpha1.ReasonSecretInvalid, fmt.Sprintf(
 			"Secret %s: %s holds no certificate: want PEM text that begins with -----BEGIN CERTIFICATE-----", secret.Name, meshery.BrokerCAKey)}
 	}
-	t.authoritySecret = secret.Name
+	t.files = append(t.files, secretValue{meshery.EnvBrokerCAFile, secret.Name, meshery.BrokerCAKey})
 	return t, nil
 }
 
 // through is the broker with everything read from one Secret, a copy.
 func (t target) through(secret string) target {
-	t.login = slices.Clone(t.login)
-	for i := range t.login {
-		t.login[i].secret = secret
-	}
-	if t.authoritySecret != "" {
-		t.authoritySecret = secret
+	t.login, t.files = slices.Clone(t.login), slices.Clone(t.files)
+	for _, values := range [][]secretValue{t.login, t.files} {
+		for i := range values {
+			values[i].secret = secret
+		}
 	}
 	return t
 }

@@ -28,7 +28,7 @@ func watchListOf(meshSync *v1alpha1.MeshSync) (field string, data map[string]str
 	return "spec.watch-list", data
 }
 
-// watchListKeys are the keys of the ConfigMap.
+// watchListKeys are the keys of the ConfigMap that say what to watch.
 var watchListKeys = []string{meshery.WhitelistKey, meshery.BlacklistKey, meshery.DiscoveryKey}
 
 // watchListData is what the spec says, in the form that the ConfigMap has it in. Of the watch-list's data it takes the two keys that
@@ -71,13 +71,32 @@ func checkWatchList(meshSync *v1alpha1.MeshSync) error {
 	return nil
 }
 
-// dataInForce is what the agent is to follow: what the spec says or, while that cannot be read, what the ConfigMap says already; nil
-// where there is neither.
-func (c *meshSyncController) dataInForce(ctx context.Context, meshSync *v1alpha1.MeshSync) (map[string]string, error) {
-	if watchListFault(meshSync) == "" {
-		return watchListData(meshSync), nil
+// dataInForce is what the agent is to follow: what the spec and the broker say or, while the list cannot be read or the broker is not
+// known, what the ConfigMap says already; nil where there is no list.
+func (c *meshSyncController) dataInForce(ctx context.Context, meshSync *v1alpha1.MeshSync, broker target) (map[string]string, error) {
+	data, delivery := watchListData(meshSync), broker.delivery
+	unreadable, unknown := watchListFault(meshSync) != "", broker.url == ""
+	if unreadable || unknown {
+		present, err := c.handedOut(ctx, meshSync)
+		switch {
+		case err != nil || present == nil && unreadable:
+			return nil, err
+		case unreadable:
+			for _, key := range watchListKeys {
+				data[key] = present[key]
+			}
+		}
+		if unknown {
+			delivery, _ = meshery.ParseDelivery(present[meshery.DeliveryKey]) // what somebody has spoilt says nothing
+		}
 	}
-	// Not from the cache, which may not show yet what the sync before wrote: the good list before that would come back.
+	data[meshery.DeliveryKey] = limited(delivery, meshSync.Spec.Publishing).String()
+	return data, nil
+}
+
+// handedOut is what the ConfigMap says, nil where there is none.
+func (c *meshSyncController) handedOut(ctx context.Context, meshSync *v1alpha1.MeshSync) (map[string]string, error) {
+	// Not from the cache, which may not show yet what the sync before wrote: what was good before that would come back.
 	name := meshery.WatchListConfigMap(meshSync.Name)
 	present, err := c.clients.kube.CoreV1().ConfigMaps(meshSync.Namespace).Get(ctx, name, metav1.GetOptions{})
 	switch {
@@ -86,11 +105,7 @@ func (c *meshSyncController) dataInForce(ctx context.Context, meshSync *v1alpha1
 	case err != nil:
 		return nil, fmt.Errorf("read the watch-list in force: %w", err)
 	}
-	data := map[string]string{}
-	for _, key := range watchListKeys {
-		data[key] = present.Data[key]
-	}
-	return data, nil
+	return present.Data, nil
 }
 
 // newlyEdited reports whether the ConfigMap is not known to be of the newest spec.

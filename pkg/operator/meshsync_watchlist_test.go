@@ -175,6 +175,7 @@ func TestTheWatchListSaysWhatItIsOf(t *testing.T) {
 	const fault = "meshery.io/watch-list-error"
 	wantData := func(config *corev1.ConfigMap, data map[string]string) {
 		t.Helper()
+		data["delivery"] = deliveryOf(namespace, meshery.BrokerName, 1, 3<<28).String() // whatever the list says
 		if !maps.Equal(config.Data, data) {
 			t.Errorf("data %v, want %v", config.Data, data)
 		}

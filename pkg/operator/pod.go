@@ -81,3 +81,8 @@ func secretEnv(name, secret, key string) *coreac.EnvVarApplyConfiguration {
 	return coreac.EnvVar().WithName(name).
 		WithValueFrom(coreac.EnvVarSource().WithSecretKeyRef(coreac.SecretKeySelector().WithName(secret).WithKey(key)))
 }
+
+func podNameEnv(name string) *coreac.EnvVarApplyConfiguration {
+	return coreac.EnvVar().WithName(name).
+		WithValueFrom(coreac.EnvVarSource().WithFieldRef(coreac.ObjectFieldSelector().WithAPIVersion("v1").WithFieldPath("metadata.name")))
+}

@@ -1,14 +1,19 @@
 package operator
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coordinationac "k8s.io/client-go/applyconfigurations/coordination/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/watchlist"
@@ -302,5 +307,38 @@ func TestAnAgentMayWhatItNeedsAndNoMore(t *testing.T) {
 		if canI(t, namespace, meshery.MeshSyncName, r) {
 			t.Errorf("the agent may %s", r)
 		}
+	}
+}
+
+// An agent makes its lease by server-side apply. To create one by POST takes a right to all names, which no agent has.
+func TestAnAgentMakesItsOwnLease(t *testing.T) {
+	t.Parallel()
+	namespace := startInstallation(t)
+	agent, err := kubernetes.NewForConfig(as(t, namespace, meshery.MeshSyncName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leases := agent.CoordinationV1().Leases(namespace)
+	lease := func(name, holder string) *coordinationac.LeaseApplyConfiguration {
+		return coordinationac.Lease(name, namespace).WithSpec(coordinationac.LeaseSpec().WithHolderIdentity(holder))
+	}
+	eventually(t, "the lease is made", func(ctx context.Context) error { // the authorizer's caches may lag behind
+		_, err := leases.Apply(ctx, lease(meshery.MeshSyncName, "a"), metav1.ApplyOptions{FieldManager: "meshsync"})
+		return err
+	})
+	live, err := leases.Get(t.Context(), meshery.MeshSyncName, metav1.GetOptions{})
+	if err == nil {
+		live.Spec.HolderIdentity = new("b")
+		live, err = leases.Update(t.Context(), live, metav1.UpdateOptions{})
+	}
+	if err != nil || *live.Spec.HolderIdentity != "b" {
+		t.Errorf("the agent cannot renew its lease: %+v, %v", live, err)
+	}
+	if _, err := leases.Apply(t.Context(), lease("another", "a"), metav1.ApplyOptions{FieldManager: "meshsync"}); !apierrors.IsForbidden(err) {
+		t.Errorf("the lease of another: %v", err)
+	}
+	posted := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: meshery.MeshSyncName}}
+	if _, err := leases.Create(t.Context(), posted, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("a lease by POST: %v", err)
 	}
 }

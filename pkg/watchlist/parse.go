@@ -106,7 +106,7 @@ func parseArray(data map[string]string, key string) ([]json.RawMessage, error) {
 
 func unknownKeys(data map[string]string) []Problem {
 	var problems []Problem
-	known := []string{meshery.WhitelistKey, meshery.BlacklistKey, meshery.DiscoveryKey}
+	known := []string{meshery.WhitelistKey, meshery.BlacklistKey, meshery.DiscoveryKey, meshery.DeliveryKey}
 	for _, key := range slices.Sorted(maps.Keys(data)) {
 		if !slices.Contains(known, key) {
 			problems = append(problems, newProblem(key, 0, data[key], "unknown key; known are whitelist and blacklist", true))

@@ -260,7 +260,7 @@ func wantError(t *testing.T, data map[string]string, want string) {
 
 func TestUnknownKeysAreNamed(t *testing.T) {
 	t.Parallel()
-	list := mustParse(t, map[string]string{"whitelst": "[]", "Blacklist": `["x"]`, "whitelist": `["po"]`, "blacklist": `["a..b"]`})
+	list := mustParse(t, map[string]string{"whitelst": "[]", "delivery": `{"messagesPerSecond":1}`, "Blacklist": `["x"]`, "whitelist": `["po"]`, "blacklist": `["a..b"]`})
 	wantTexts(t, list.Resolve(testCluster()), `
 		watch pods.v1.
 		skip Blacklist: unknown key; known are whitelist and blacklist

@@ -71,11 +71,13 @@ func BrokerTokenSecret(broker string) string {
 	return broker + "-nats-auth"
 }
 
-// Further keys of Secrets that the agent reads: of what a custom broker's Secret holds besides BrokerTokenKey, and of the
+// Further keys of Secrets that the agent reads: of what a custom broker's Secret holds instead of BrokerTokenKey, and of the
 // authority that signed a broker's certificate.
 const (
 	BrokerUserKey     = "username"
 	BrokerPasswordKey = "password"
+	BrokerCredsKey    = "creds" // a NATS credentials file
+	BrokerNKeyKey     = "nkey"  // the seed of a user's NKey
 	BrokerCAKey       = "ca.crt"
 )
 
@@ -88,12 +90,13 @@ func HeadlessService(broker string) string { return broker + "-headless" }
 // BrokerConfig is the name of the ConfigMap that holds a Broker's nats.conf.
 func BrokerConfig(broker string) string { return broker + "-config" }
 
-// The watch-list ConfigMap: WatchListConfigMap(meshsync), with a JSON array under the first two keys, and under the third
-// spec.discovery of the MeshSync as a JSON object.
+// The watch-list ConfigMap: WatchListConfigMap(meshsync), with a JSON array under the first two keys, and a JSON object under the
+// others: spec.discovery of the MeshSync, and a Delivery.
 const (
 	WhitelistKey = "whitelist"
 	BlacklistKey = "blacklist"
 	DiscoveryKey = "discovery"
+	DeliveryKey  = "delivery"
 )
 
 // Annotations of the watch-list ConfigMap.
@@ -122,9 +125,15 @@ const (
 	// EnvBrokerCAFile is a file with the certificate of the authority that signed the broker's. The agent reads it at every
 	// connection, and connects by TLS or not at all.
 	EnvBrokerCAFile = "BROKER_CA_FILE"
+	// EnvBrokerCredsFile and EnvBrokerNKeyFile are files with a NATS user's credentials, and with the seed of a user's NKey. The
+	// agent reads them at every connection.
+	EnvBrokerCredsFile = "BROKER_CREDS_FILE"
+	EnvBrokerNKeyFile  = "BROKER_NKEY_FILE"
 	// EnvNamespace and EnvName say which MeshSync the agent works for, and so which watch-list ConfigMap it follows.
 	EnvNamespace = "MESHSYNC_NAMESPACE"
 	EnvName      = "MESHSYNC_NAME"
+	// EnvIdentity is the name of the agent's pod, and so its name as a holder of the MeshSync's lease.
+	EnvIdentity = "POD_NAME"
 	// EnvVerbosity is klog's verbosity.
 	EnvVerbosity = "MESHSYNC_VERBOSITY"
 )

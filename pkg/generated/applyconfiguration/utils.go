@@ -44,6 +44,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &mesheryv1alpha1.MeshSyncDiscoveryApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MeshSyncDiscoveryStatus"):
 		return &mesheryv1alpha1.MeshSyncDiscoveryStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MeshSyncPublishing"):
+		return &mesheryv1alpha1.MeshSyncPublishingApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MeshSyncPublishingStatus"):
+		return &mesheryv1alpha1.MeshSyncPublishingStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MeshSyncSessions"):
 		return &mesheryv1alpha1.MeshSyncSessionsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MeshSyncSpec"):
@@ -60,6 +64,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &mesheryv1alpha1.ResourceStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretReference"):
 		return &mesheryv1alpha1.SecretReferenceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TrimmedObject"):
+		return &mesheryv1alpha1.TrimmedObjectApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("WatchList"):
 		return &mesheryv1alpha1.WatchListApplyConfiguration{}
 

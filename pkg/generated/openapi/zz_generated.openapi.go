@@ -336,6 +336,8 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.MeshSyncDiscovery{}.OpenAPIModelName():            schema_pkg_apis_meshery_v1alpha1_MeshSyncDiscovery(ref),
 		v1alpha1.MeshSyncDiscoveryStatus{}.OpenAPIModelName():      schema_pkg_apis_meshery_v1alpha1_MeshSyncDiscoveryStatus(ref),
 		v1alpha1.MeshSyncList{}.OpenAPIModelName():                 schema_pkg_apis_meshery_v1alpha1_MeshSyncList(ref),
+		v1alpha1.MeshSyncPublishing{}.OpenAPIModelName():           schema_pkg_apis_meshery_v1alpha1_MeshSyncPublishing(ref),
+		v1alpha1.MeshSyncPublishingStatus{}.OpenAPIModelName():     schema_pkg_apis_meshery_v1alpha1_MeshSyncPublishingStatus(ref),
 		v1alpha1.MeshSyncSessions{}.OpenAPIModelName():             schema_pkg_apis_meshery_v1alpha1_MeshSyncSessions(ref),
 		v1alpha1.MeshSyncSpec{}.OpenAPIModelName():                 schema_pkg_apis_meshery_v1alpha1_MeshSyncSpec(ref),
 		v1alpha1.MeshSyncStatus{}.OpenAPIModelName():               schema_pkg_apis_meshery_v1alpha1_MeshSyncStatus(ref),
@@ -344,6 +346,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.PodSettings{}.OpenAPIModelName():                  schema_pkg_apis_meshery_v1alpha1_PodSettings(ref),
 		v1alpha1.ResourceStatus{}.OpenAPIModelName():               schema_pkg_apis_meshery_v1alpha1_ResourceStatus(ref),
 		v1alpha1.SecretReference{}.OpenAPIModelName():              schema_pkg_apis_meshery_v1alpha1_SecretReference(ref),
+		v1alpha1.TrimmedObject{}.OpenAPIModelName():                schema_pkg_apis_meshery_v1alpha1_TrimmedObject(ref),
 		v1alpha1.WatchList{}.OpenAPIModelName():                    schema_pkg_apis_meshery_v1alpha1_WatchList(ref),
 	}
 }
@@ -17799,19 +17802,19 @@ func schema_pkg_apis_meshery_v1alpha1_CustomBroker(ref common.ReferenceCallback)
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
 			SchemaProps: spec.SchemaProps{
-				Description: "CustomBroker is a NATS server that no Broker describes.",
+				Description: "CustomBroker is one NATS server that no Broker describes, or several that form a cluster.",
 				Type:        []string{"object"},
 				Properties: map[string]spec.Schema{
 					"url": {
 						SchemaProps: spec.SchemaProps{
-							Description: "url of the server, for example nats://nats.example.com:4222. A password here can be read by whoever may read the MeshSync: use secretRef.",
+							Description: "url of the server, for example nats://nats.example.com:4222, or of the servers of one cluster, separated by commas. A password here can be read by whoever may read the MeshSync: use secretRef.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
 					},
 					"secretRef": {
 						SchemaProps: spec.SchemaProps{
-							Description: "secretRef names a Secret in the MeshSync's namespace with what the server asks for: token, or username and password, and ca.crt where its certificate is not signed by a public authority. It wins over what stands in url.\n\nWho may edit a MeshSync can have the token, or the username and password, of any Secret in its namespace sent to a server of his own, even if he may not read Secrets. The operator's own Secrets and the tokens of ServiceAccounts are refused.",
+							Description: "secretRef names a Secret in the MeshSync's namespace with what the server asks for, which is one of token, username and password, creds (a NATS credentials file) and nkey (the seed of a user's NKey); and ca.crt where its certificate is not signed by a public authority. It wins over what stands in url.\n\nWho may edit a MeshSync can have the agent log in with any such Secret of its namespace at a server of his own, and be sent the token or the password, even if he may not read Secrets. The operator's own Secrets and the tokens of ServiceAccounts are refused.",
 							Ref:         ref(v1alpha1.SecretReference{}.OpenAPIModelName()),
 						},
 					},
@@ -17888,7 +17891,7 @@ func schema_pkg_apis_meshery_v1alpha1_MeshSyncBroker(ref common.ReferenceCallbac
 					},
 					"custom": {
 						SchemaProps: spec.SchemaProps{
-							Description: "custom is a NATS server that no Broker describes.",
+							Description: "custom is one or more NATS servers that no Broker describes.",
 							Default:     map[string]interface{}{},
 							Ref:         ref(v1alpha1.CustomBroker{}.OpenAPIModelName()),
 						},
@@ -18052,6 +18055,90 @@ func schema_pkg_apis_meshery_v1alpha1_MeshSyncList(ref common.ReferenceCallback)
 	}
 }
 
+func schema_pkg_apis_meshery_v1alpha1_MeshSyncPublishing(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "MeshSyncPublishing limits how fast the agent publishes. What it holds back is not lost: of an object that changes meanwhile the newest state is published. The agent follows an edit while it runs.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"messagesPerSecond": {
+						SchemaProps: spec.SchemaProps{
+							Description: "messagesPerSecond is the most messages that are published in a second, on average. 0 is no limit.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"bytesPerSecond": {
+						SchemaProps: spec.SchemaProps{
+							Description: "bytesPerSecond is the most bytes of messages that are published in a second, on average, such as 10Mi. 0 is no limit.",
+							Ref:         ref(resource.Quantity{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			resource.Quantity{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_meshery_v1alpha1_MeshSyncPublishingStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "MeshSyncPublishingStatus is how the agent publishes.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"mode": {
+						SchemaProps: spec.SchemaProps{
+							Description: "mode says what becomes of a message besides being sent to those who listen at the moment.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"stream": {
+						SchemaProps: spec.SchemaProps{
+							Description: "stream is the name of the state stream. It is empty in mode Core.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"message": {
+						SchemaProps: spec.SchemaProps{
+							Description: "message says why the mode is not Stream.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"trimmedObjects": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "trimmedObjects are too large for the broker, and published without some of their parts: 20 of them at most.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.TrimmedObject{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"mode"},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.TrimmedObject{}.OpenAPIModelName()},
+	}
+}
+
 func schema_pkg_apis_meshery_v1alpha1_MeshSyncSessions(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -18088,7 +18175,7 @@ func schema_pkg_apis_meshery_v1alpha1_MeshSyncSpec(ref common.ReferenceCallback)
 				Properties: map[string]spec.Schema{
 					"size": {
 						SchemaProps: spec.SchemaProps{
-							Description: "size is the number of agents.",
+							Description: "size is the number of agents. One of them publishes; the others stand by, with everything read already, and the next takes over when that one ends.",
 							Type:        []string{"integer"},
 							Format:      "int32",
 						},
@@ -18125,6 +18212,13 @@ func schema_pkg_apis_meshery_v1alpha1_MeshSyncSpec(ref common.ReferenceCallback)
 							Description: "discovery says how much of the watched kinds is read and published.",
 							Default:     map[string]interface{}{},
 							Ref:         ref(v1alpha1.MeshSyncDiscovery{}.OpenAPIModelName()),
+						},
+					},
+					"publishing": {
+						SchemaProps: spec.SchemaProps{
+							Description: "publishing says how fast the agent publishes.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.MeshSyncPublishing{}.OpenAPIModelName()),
 						},
 					},
 					"sessions": {
@@ -18218,7 +18312,7 @@ func schema_pkg_apis_meshery_v1alpha1_MeshSyncSpec(ref common.ReferenceCallback)
 			},
 		},
 		Dependencies: []string{
-			v1.Affinity{}.OpenAPIModelName(), v1.LocalObjectReference{}.OpenAPIModelName(), v1.ResourceRequirements{}.OpenAPIModelName(), v1.Toleration{}.OpenAPIModelName(), v1alpha1.MeshSyncBroker{}.OpenAPIModelName(), v1alpha1.MeshSyncDiscovery{}.OpenAPIModelName(), v1alpha1.MeshSyncSessions{}.OpenAPIModelName(), v1alpha1.WatchList{}.OpenAPIModelName()},
+			v1.Affinity{}.OpenAPIModelName(), v1.LocalObjectReference{}.OpenAPIModelName(), v1.ResourceRequirements{}.OpenAPIModelName(), v1.Toleration{}.OpenAPIModelName(), v1alpha1.MeshSyncBroker{}.OpenAPIModelName(), v1alpha1.MeshSyncDiscovery{}.OpenAPIModelName(), v1alpha1.MeshSyncPublishing{}.OpenAPIModelName(), v1alpha1.MeshSyncSessions{}.OpenAPIModelName(), v1alpha1.WatchList{}.OpenAPIModelName()},
 	}
 }
 
@@ -18260,6 +18354,12 @@ func schema_pkg_apis_meshery_v1alpha1_MeshSyncStatus(ref common.ReferenceCallbac
 							},
 						},
 					},
+					"publishing": {
+						SchemaProps: spec.SchemaProps{
+							Description: "publishing is how the agent publishes. The agent that publishes writes it.",
+							Ref:         ref(v1alpha1.MeshSyncPublishingStatus{}.OpenAPIModelName()),
+						},
+					},
 					"conditions": {
 						VendorExtensible: spec.VendorExtensible{
 							Extensions: spec.Extensions{
@@ -18270,7 +18370,7 @@ func schema_pkg_apis_meshery_v1alpha1_MeshSyncStatus(ref common.ReferenceCallbac
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "conditions of the MeshSync: Ready while the wanted agents run, are connected to the broker and have seen every watched kind once, Progressing while a change rolls out, Degraded while something keeps it from being as the spec asks, Warning while something works but should be changed, Forbidden while the watch-list names more than agents may read. The agent writes two: WatchListValid while every entry of the watch-list can be used, Discovered while it has seen every object of the kinds that it can watch.",
+							Description: "conditions of the MeshSync: Ready while the wanted agents run, are connected to the broker and have seen every watched kind once, Progressing while a change rolls out, Degraded while something keeps it from being as the spec asks, Warning while something works but should be changed, Forbidden while the watch-list names more than agents may read. The agent writes four: WatchListValid while every entry of the watch-list can be used, Discovered while it has seen every object of the kinds that it can watch, Publishing while the broker acknowledges what it publishes, StateStored while the state stream takes what it is sent.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -18285,7 +18385,7 @@ func schema_pkg_apis_meshery_v1alpha1_MeshSyncStatus(ref common.ReferenceCallbac
 			},
 		},
 		Dependencies: []string{
-			metav1.Condition{}.OpenAPIModelName(), v1alpha1.MeshSyncDiscoveryStatus{}.OpenAPIModelName(), v1alpha1.ResourceStatus{}.OpenAPIModelName()},
+			metav1.Condition{}.OpenAPIModelName(), v1alpha1.MeshSyncDiscoveryStatus{}.OpenAPIModelName(), v1alpha1.MeshSyncPublishingStatus{}.OpenAPIModelName(), v1alpha1.ResourceStatus{}.OpenAPIModelName()},
 	}
 }
 
@@ -18517,6 +18617,62 @@ func schema_pkg_apis_meshery_v1alpha1_SecretReference(ref common.ReferenceCallba
 					},
 				},
 				Required: []string{"name"},
+			},
+		},
+	}
+}
+
+func schema_pkg_apis_meshery_v1alpha1_TrimmedObject(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "TrimmedObject is an object that is published without some of its parts.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"resource": {
+						SchemaProps: spec.SchemaProps{
+							Description: "resource as it is written in a watch-list: <plural>.<version>.<group>.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"namespace": {
+						SchemaProps: spec.SchemaProps{
+							Description: "namespace of the object, if it has one.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "name of the object.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"without": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "without names the parts that are left out, such as status.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"resource", "name", "without"},
 			},
 		},
 	}

@@ -28,6 +28,11 @@ const (
 	// ConditionDiscovered is true while the agent has seen every object of the kinds that it can watch. The message names the
 	// kinds that it cannot.
 	ConditionDiscovered = "Discovered"
+	// ConditionPublishing is true while the broker acknowledges what the agent publishes.
+	ConditionPublishing = "Publishing"
+	// ConditionStateStored is true while the state stream takes what it is sent, so that a consumer that comes back misses nothing.
+	// Those who listen at the moment are sent everything, whatever it is.
+	ConditionStateStored = "StateStored"
 )
 
 // Reasons of the WatchListValid condition.
@@ -54,6 +59,28 @@ const (
 	ReasonKindsFailing = "KindsFailing"
 )
 
+// Reasons of the Publishing condition.
+const (
+	// ReasonAcknowledged: the broker has acknowledged what it was sent last.
+	ReasonAcknowledged = "Acknowledged"
+	// ReasonNotConnected: there is no connection to the broker.
+	ReasonNotConnected = "NotConnected"
+	// ReasonNotAcknowledged: the broker does not acknowledge what it is sent. It is sent again.
+	ReasonNotAcknowledged = "NotAcknowledged"
+)
+
+// Reasons of the StateStored condition.
+const (
+	// ReasonStored: the stream has taken what it was sent last.
+	ReasonStored = "Stored"
+	// ReasonNoJetStream: the broker keeps no messages, or lets the agent keep none.
+	ReasonNoJetStream = "NoJetStream"
+	// ReasonStreamRefuses: the stream is there and refuses what it is sent, for example because it is full. It is sent again.
+	ReasonStreamRefuses = "StreamRefuses"
+	// ReasonStreamUnavailable: the stream cannot be made, or does not answer: too few servers are up, or have room for it.
+	ReasonStreamUnavailable = "StreamUnavailable"
+)
+
 // Reasons of a Broker's Ready condition.
 const (
 	// ReasonBrokerDeployed: every wanted NATS server accepts clients.
@@ -75,7 +102,7 @@ const (
 	ReasonBrokerNotReady = "BrokerNotReady"
 	// ReasonNamespaceNotServed: the Broker that the MeshSync names lives in a namespace that the operator does not serve.
 	ReasonNamespaceNotServed = "NamespaceNotServed"
-	// ReasonBrokerURLInvalid: spec.broker.custom.url is not a URL of one NATS server.
+	// ReasonBrokerURLInvalid: spec.broker.custom.url names no NATS servers that an agent can log in to.
 	ReasonBrokerURLInvalid = "BrokerURLInvalid"
 	// ReasonWatchListInvalid: the watch-list is not what the agent can follow.
 	ReasonWatchListInvalid = "WatchListInvalid"

@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -37,7 +38,8 @@ type MeshSync struct {
 
 // MeshSyncSpec describes the wanted agent.
 type MeshSyncSpec struct {
-	// size is the number of agents.
+	// size is the number of agents. One of them publishes; the others stand by, with everything read already, and the next takes
+	// over when that one ends.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=1
@@ -65,6 +67,10 @@ type MeshSyncSpec struct {
 	// discovery says how much of the watched kinds is read and published.
 	// +optional
 	Discovery MeshSyncDiscovery `json:"discovery,omitempty"`
+
+	// publishing says how fast the agent publishes.
+	// +optional
+	Publishing MeshSyncPublishing `json:"publishing,omitempty"`
 
 	// sessions lets Meshery Server look into pods through the agent. All are off unless turned on, and need the ceiling
 	// ClusterRole to name pods/log and pods/exec.
@@ -154,6 +160,22 @@ const (
 	OnRemovalKeep OnRemoval = "Keep"
 )
 
+// MeshSyncPublishing limits how fast the agent publishes. What it holds back is not lost: of an object that changes meanwhile the
+// newest state is published. The agent follows an edit while it runs.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.bytesPerSecond) || quantity(string(self.bytesPerSecond)).compareTo(quantity('0')) == 0 || quantity(string(self.bytesPerSecond)).compareTo(quantity('1Ki')) >= 0",message="bytesPerSecond must be 0, which is no limit, or at least 1Ki: M and Mi are millions, m is a thousandth"
+// +kubebuilder:validation:XValidation:rule="!has(self.bytesPerSecond) || quantity(string(self.bytesPerSecond)).compareTo(quantity('1Pi')) <= 0",message="bytesPerSecond must be at most 1Pi"
+type MeshSyncPublishing struct {
+	// messagesPerSecond is the most messages that are published in a second, on average. 0 is no limit.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	MessagesPerSecond int32 `json:"messagesPerSecond,omitempty"`
+
+	// bytesPerSecond is the most bytes of messages that are published in a second, on average, such as 10Mi. 0 is no limit.
+	// +optional
+	BytesPerSecond *resource.Quantity `json:"bytesPerSecond,omitempty"`
+}
+
 // MeshSyncSessions are ways into the cluster.
 type MeshSyncSessions struct {
 	// logs lets the agent read the logs of pods.
@@ -173,7 +195,7 @@ type MeshSyncBroker struct {
 	// +optional
 	Native NativeBroker `json:"native,omitempty"`
 
-	// custom is a NATS server that no Broker describes.
+	// custom is one or more NATS servers that no Broker describes.
 	// +optional
 	Custom CustomBroker `json:"custom,omitempty"`
 }
@@ -190,21 +212,23 @@ type NativeBroker struct {
 	Namespace string `json:"namespace,omitempty"`
 }
 
-// CustomBroker is a NATS server that no Broker describes.
+// CustomBroker is one NATS server that no Broker describes, or several that form a cluster.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.secretRef) || (has(self.url) && size(self.url) > 0)",message="secretRef needs url"
 type CustomBroker struct {
-	// url of the server, for example nats://nats.example.com:4222. A password here can be read by whoever may read the
-	// MeshSync: use secretRef.
+	// url of the server, for example nats://nats.example.com:4222, or of the servers of one cluster, separated by commas. A
+	// password here can be read by whoever may read the MeshSync: use secretRef.
 	// +optional
-	// +kubebuilder:validation:Pattern=`^$|^(nats|tls|ws|wss)://\S+$|^[^\s/]+(:[0-9]{1,5})?$`
+	// +kubebuilder:validation:Pattern=`^$|^(nats|tls|ws|wss)://\S+(,\s*\S+)*$|^[^\s/]+(:[0-9]{1,5})?$`
 	URL string `json:"url,omitempty"`
 
-	// secretRef names a Secret in the MeshSync's namespace with what the server asks for: token, or username and password,
-	// and ca.crt where its certificate is not signed by a public authority. It wins over what stands in url.
+	// secretRef names a Secret in the MeshSync's namespace with what the server asks for, which is one of token, username and
+	// password, creds (a NATS credentials file) and nkey (the seed of a user's NKey); and ca.crt where its certificate is not
+	// signed by a public authority. It wins over what stands in url.
 	//
-	// Who may edit a MeshSync can have the token, or the username and password, of any Secret in its namespace sent to a server
-	// of his own, even if he may not read Secrets. The operator's own Secrets and the tokens of ServiceAccounts are refused.
+	// Who may edit a MeshSync can have the agent log in with any such Secret of its namespace at a server of his own, and be sent
+	// the token or the password, even if he may not read Secrets. The operator's own Secrets and the tokens of ServiceAccounts are
+	// refused.
 	// +optional
 	SecretRef *SecretReference `json:"secretRef,omitempty"`
 }
@@ -264,11 +288,16 @@ type MeshSyncStatus struct {
 	// +kubebuilder:validation:MaxItems=50
 	Resources []ResourceStatus `json:"resources,omitempty"`
 
+	// publishing is how the agent publishes. The agent that publishes writes it.
+	// +optional
+	Publishing *MeshSyncPublishingStatus `json:"publishing,omitempty"`
+
 	// conditions of the MeshSync: Ready while the wanted agents run, are connected to the broker and have seen every watched
 	// kind once, Progressing while a change rolls out, Degraded while something keeps it from being as the spec asks, Warning
 	// while something works but should be changed, Forbidden while the watch-list names more than agents may read. The agent
-	// writes two: WatchListValid while every entry of the watch-list can be used, Discovered while it has seen every object of
-	// the kinds that it can watch.
+	// writes four: WatchListValid while every entry of the watch-list can be used, Discovered while it has seen every object of
+	// the kinds that it can watch, Publishing while the broker acknowledges what it publishes, StateStored while the state stream
+	// takes what it is sent.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -337,6 +366,59 @@ const (
 
 // ResourceStates are all states of a kind, from the best to the worst.
 var ResourceStates = []ResourceState{ResourceSynced, ResourceSyncing, ResourceNotServed, ResourceForbidden, ResourceFailed}
+
+// MeshSyncPublishingStatus is how the agent publishes.
+type MeshSyncPublishingStatus struct {
+	// mode says what becomes of a message besides being sent to those who listen at the moment.
+	Mode PublishingMode `json:"mode"`
+
+	// stream is the name of the state stream. It is empty in mode Core.
+	// +optional
+	Stream string `json:"stream,omitempty"`
+
+	// message says why the mode is not Stream.
+	// +optional
+	Message string `json:"message,omitempty"`
+
+	// trimmedObjects are too large for the broker, and published without some of their parts: 20 of them at most.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20
+	TrimmedObjects []TrimmedObject `json:"trimmedObjects,omitempty"`
+}
+
+// PublishingMode is what becomes of what the agent publishes.
+//
+// +kubebuilder:validation:Enum=Stream;Core
+type PublishingMode string
+
+// The modes.
+const (
+	// PublishingStream: the state stream keeps the last state of every object, for consumers that come late or come back. An agent
+	// that starts learns from it what the broker has, and publishes what differs, deletions included.
+	PublishingStream PublishingMode = "Stream"
+	// PublishingCore: nothing is kept. An agent that starts publishes everything; what was deleted while none ran stays with
+	// consumers until they ask for everything.
+	PublishingCore PublishingMode = "Core"
+)
+
+// TrimmedObject is an object that is published without some of its parts.
+type TrimmedObject struct {
+	// resource as it is written in a watch-list: <plural>.<version>.<group>.
+	Resource string `json:"resource"`
+
+	// namespace of the object, if it has one.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+
+	// name of the object.
+	Name string `json:"name"`
+
+	// without names the parts that are left out, such as status.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Without []string `json:"without"`
+}
 
 // MeshSyncList is a list of MeshSyncs.
 //

@@ -83,6 +83,16 @@ func (in MeshSyncList) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in MeshSyncPublishing) OpenAPIModelName() string {
+	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncPublishing"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in MeshSyncPublishingStatus) OpenAPIModelName() string {
+	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncPublishingStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in MeshSyncSessions) OpenAPIModelName() string {
 	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncSessions"
 }
@@ -120,6 +130,11 @@ func (in ResourceStatus) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in SecretReference) OpenAPIModelName() string {
 	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.SecretReference"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TrimmedObject) OpenAPIModelName() string {
+	return "io.meshery.operator.pkg.apis.meshery.v1alpha1.TrimmedObject"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.

@@ -646,6 +646,34 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedWatchListHash
       type:
         scalar: string
+- name: io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncPublishing
+  map:
+    fields:
+    - name: bytesPerSecond
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+    - name: messagesPerSecond
+      type:
+        scalar: numeric
+- name: io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncPublishingStatus
+  map:
+    fields:
+    - name: message
+      type:
+        scalar: string
+    - name: mode
+      type:
+        scalar: string
+      default: ""
+    - name: stream
+      type:
+        scalar: string
+    - name: trimmedObjects
+      type:
+        list:
+          elementType:
+            namedType: io.meshery.operator.pkg.apis.meshery.v1alpha1.TrimmedObject
+          elementRelationship: atomic
 - name: io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncSessions
   map:
     fields:
@@ -688,6 +716,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: priorityClassName
       type:
         scalar: string
+    - name: publishing
+      type:
+        namedType: io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncPublishing
+      default: {}
     - name: resources
       type:
         namedType: io.k8s.api.core.v1.ResourceRequirements
@@ -728,6 +760,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: discovery
       type:
         namedType: io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncDiscoveryStatus
+    - name: publishing
+      type:
+        namedType: io.meshery.operator.pkg.apis.meshery.v1alpha1.MeshSyncPublishingStatus
     - name: publishing-to
       type:
         scalar: string
@@ -786,6 +821,26 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: ""
+- name: io.meshery.operator.pkg.apis.meshery.v1alpha1.TrimmedObject
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+      default: ""
+    - name: namespace
+      type:
+        scalar: string
+    - name: resource
+      type:
+        scalar: string
+      default: ""
+    - name: without
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
 - name: io.meshery.operator.pkg.apis.meshery.v1alpha1.WatchList
   map:
     fields:

@@ -7,16 +7,18 @@ package v1alpha1
 // CustomBrokerApplyConfiguration represents a declarative configuration of the CustomBroker type for use
 // with apply.
 //
-// CustomBroker is a NATS server that no Broker describes.
+// CustomBroker is one NATS server that no Broker describes, or several that form a cluster.
 type CustomBrokerApplyConfiguration struct {
-	// url of the server, for example nats://nats.example.com:4222. A password here can be read by whoever may read the
-	// MeshSync: use secretRef.
+	// url of the server, for example nats://nats.example.com:4222, or of the servers of one cluster, separated by commas. A
+	// password here can be read by whoever may read the MeshSync: use secretRef.
 	URL *string `json:"url,omitempty"`
-	// secretRef names a Secret in the MeshSync's namespace with what the server asks for: token, or username and password,
-	// and ca.crt where its certificate is not signed by a public authority. It wins over what stands in url.
+	// secretRef names a Secret in the MeshSync's namespace with what the server asks for, which is one of token, username and
+	// password, creds (a NATS credentials file) and nkey (the seed of a user's NKey); and ca.crt where its certificate is not
+	// signed by a public authority. It wins over what stands in url.
 	//
-	// Who may edit a MeshSync can have the token, or the username and password, of any Secret in its namespace sent to a server
-	// of his own, even if he may not read Secrets. The operator's own Secrets and the tokens of ServiceAccounts are refused.
+	// Who may edit a MeshSync can have the agent log in with any such Secret of its namespace at a server of his own, and be sent
+	// the token or the password, even if he may not read Secrets. The operator's own Secrets and the tokens of ServiceAccounts are
+	// refused.
 	SecretRef *SecretReferenceApplyConfiguration `json:"secretRef,omitempty"`
 }
 

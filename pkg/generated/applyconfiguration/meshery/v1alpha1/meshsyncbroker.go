@@ -11,7 +11,7 @@ package v1alpha1
 type MeshSyncBrokerApplyConfiguration struct {
 	// native is a Broker in the same cluster.
 	Native *NativeBrokerApplyConfiguration `json:"native,omitempty"`
-	// custom is a NATS server that no Broker describes.
+	// custom is one or more NATS servers that no Broker describes.
 	Custom *CustomBrokerApplyConfiguration `json:"custom,omitempty"`
 }
 

@@ -13,7 +13,8 @@ import (
 //
 // MeshSyncSpec describes the wanted agent.
 type MeshSyncSpecApplyConfiguration struct {
-	// size is the number of agents.
+	// size is the number of agents. One of them publishes; the others stand by, with everything read already, and the next takes
+	// over when that one ends.
 	Size *int32 `json:"size,omitempty"`
 	// version is the tag of the MeshSync image. The operator's own default is used when it is empty.
 	Version *string `json:"version,omitempty"`
@@ -26,6 +27,8 @@ type MeshSyncSpecApplyConfiguration struct {
 	InformerConfig *WatchListApplyConfiguration `json:"informer_config,omitempty"`
 	// discovery says how much of the watched kinds is read and published.
 	Discovery *MeshSyncDiscoveryApplyConfiguration `json:"discovery,omitempty"`
+	// publishing says how fast the agent publishes.
+	Publishing *MeshSyncPublishingApplyConfiguration `json:"publishing,omitempty"`
 	// sessions lets Meshery Server look into pods through the agent. All are off unless turned on, and need the ceiling
 	// ClusterRole to name pods/log and pods/exec.
 	Sessions *MeshSyncSessionsApplyConfiguration `json:"sessions,omitempty"`
@@ -86,6 +89,14 @@ func (b *MeshSyncSpecApplyConfiguration) WithInformerConfig(value *WatchListAppl
 // If called multiple times, the Discovery field is set to the value of the last call.
 func (b *MeshSyncSpecApplyConfiguration) WithDiscovery(value *MeshSyncDiscoveryApplyConfiguration) *MeshSyncSpecApplyConfiguration {
 	b.Discovery = value
+	return b
+}
+
+// WithPublishing sets the Publishing field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Publishing field is set to the value of the last call.
+func (b *MeshSyncSpecApplyConfiguration) WithPublishing(value *MeshSyncPublishingApplyConfiguration) *MeshSyncSpecApplyConfiguration {
+	b.Publishing = value
 	return b
 }
 

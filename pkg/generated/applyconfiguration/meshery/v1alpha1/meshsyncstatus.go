@@ -19,11 +19,14 @@ type MeshSyncStatusApplyConfiguration struct {
 	Discovery *MeshSyncDiscoveryStatusApplyConfiguration `json:"discovery,omitempty"`
 	// resources are the watched kinds one by one, those with problems first: the worst 50 of them. The agent writes it.
 	Resources []ResourceStatusApplyConfiguration `json:"resources,omitempty"`
+	// publishing is how the agent publishes. The agent that publishes writes it.
+	Publishing *MeshSyncPublishingStatusApplyConfiguration `json:"publishing,omitempty"`
 	// conditions of the MeshSync: Ready while the wanted agents run, are connected to the broker and have seen every watched
 	// kind once, Progressing while a change rolls out, Degraded while something keeps it from being as the spec asks, Warning
 	// while something works but should be changed, Forbidden while the watch-list names more than agents may read. The agent
-	// writes two: WatchListValid while every entry of the watch-list can be used, Discovered while it has seen every object of
-	// the kinds that it can watch.
+	// writes four: WatchListValid while every entry of the watch-list can be used, Discovered while it has seen every object of
+	// the kinds that it can watch, Publishing while the broker acknowledges what it publishes, StateStored while the state stream
+	// takes what it is sent.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 }
 
@@ -59,6 +62,14 @@ func (b *MeshSyncStatusApplyConfiguration) WithResources(values ...*ResourceStat
 		}
 		b.Resources = append(b.Resources, *values[i])
 	}
+	return b
+}
+
+// WithPublishing sets the Publishing field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Publishing field is set to the value of the last call.
+func (b *MeshSyncStatusApplyConfiguration) WithPublishing(value *MeshSyncPublishingStatusApplyConfiguration) *MeshSyncStatusApplyConfiguration {
+	b.Publishing = value
 	return b
 }
 
