@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/transport"
@@ -38,6 +39,7 @@ type cluster struct {
 	raw       *raw.Client
 	discovery *discovery.DiscoveryClient
 	meshery   versioned.Interface
+	leases    coordinationv1.LeasesGetter
 	close     func() // the connections
 }
 
@@ -80,6 +82,9 @@ func newCluster(config *rest.Config) (*cluster, error) {
 		return nil, err
 	}
 	if c.meshery, err = versioned.NewForConfigAndClient(config, client); err != nil {
+		return nil, err
+	}
+	if c.leases, err = coordinationv1.NewForConfigAndClient(config, client); err != nil {
 		return nil, err
 	}
 	return c, nil

@@ -103,4 +103,4 @@ func replaceFile(name string, text []byte) error {
 type noSink struct{}
 
 func (noSink) Offer(schema.GroupVersionResource, wire.Change) {}
-func (noSink) MakeWay()                                       {}
+func (noSink) MakeWay() bool                                  { return true }

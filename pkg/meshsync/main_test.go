@@ -380,6 +380,17 @@ func (a *agent) waitReady(reason string) {
 	})
 }
 
+// waitIdle waits until the agent has published all that it has seen.
+func (a *agent) waitIdle() {
+	a.t.Helper()
+	poll(a.t, func() error {
+		if n := a.metric("meshery_meshsync_pending_objects"); n != "0" {
+			return fmt.Errorf("%q objects are owed", n)
+		}
+		return nil
+	})
+}
+
 // metric returns the value of a series, such as meshery_meshsync_requests_total{entity="",result="malformed"}.
 func (a *agent) metric(series string) string {
 	a.t.Helper()
@@ -395,7 +406,7 @@ func (a *agent) metric(series string) string {
 // scene is what most tests need: a broker, a consumer, a namespace.
 func scene(t *testing.T) (*cluster, *natsserver.Server, *consumer.Consumer) {
 	t.Helper()
-	server := natsserver.Start(t, natsserver.Options{Token: "s3cret/t@ken"})
+	server := natsserver.Start(t, natsserver.Options{Token: "s3cret/t@ken", JetStream: true})
 	return newCluster(t), server, consumer.Connect(t, "nats://s3cret%2Ft%40ken@"+server.Addr)
 }
 
@@ -446,6 +457,8 @@ func limitedKubeconfig(c *cluster, rules ...string) string {
 // grant gives the agent of a limitedKubeconfig exactly these rights.
 func grant(c *cluster, rules ...string) {
 	c.t.Helper()
+	rules = append(rules, "{apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: ["+agentName+"], verbs: [get, update, patch]}",
+		"{apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create]}")
 	patch := []byte(inJSON("{rules: [" + strings.Join(rules, ", ") + "]}"))
 	if _, err := c.client.Resource(clusterRoles).Patch(c.t.Context(), c.user(), types.MergePatchType, patch, patchOptions); err != nil {
 		c.t.Fatal(err)

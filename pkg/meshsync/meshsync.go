@@ -9,10 +9,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/klog/v2"
 
 	"meshery.io/operator/pkg/apis/meshery"
+	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 	"meshery.io/operator/pkg/meshsync/bus"
+	"meshery.io/operator/pkg/meshsync/canary"
+	"meshery.io/operator/pkg/meshsync/deliver"
+	"meshery.io/operator/pkg/meshsync/lead"
 	"meshery.io/operator/pkg/meshsync/publish"
 	"meshery.io/operator/pkg/meshsync/request"
 	"meshery.io/operator/pkg/meshsync/status"
@@ -87,48 +92,123 @@ func publishChanges(ctx context.Context, o Options, c *cluster) error {
 	if err != nil {
 		return stopped(ctx)
 	}
-	queue := publish.NewQueue(publish.Options{
-		Bus: conn, MessagesPerSecond: o.MessagesPerSecond,
+	leader, err := o.leader(c, registry)
+	if err != nil {
+		return err
+	}
+	a, meshSync := &agent{leader: leader, list: list}, wire.MeshSyncToken(o.Namespace, o.Name)
+	a.delivery = deliver.New(deliver.Options{
+		Conn: conn, Leader: leader, Cluster: id, MeshSync: meshSync, Metrics: registry, CompareInterval: o.CompareInterval,
+		MessagesPerSecond: o.MessagesPerSecond, RepeatWindow: o.RepeatWindow,
+	})
+	a.queue = publish.NewQueue(publish.Options{
+		Record: a.delivery.Record, Trim: wire.Trim, OnTrimmed: a.delivery.Trimmed, OnConfirmed: a.delivery.Confirmed, MessagesPerSecond: o.MessagesPerSecond,
+		Fetch: func(ctx context.Context, resource schema.GroupVersionResource, wanted func(namespace, name string) bool) error {
+			return a.watcher.Fetch(ctx, resource, wanted)
+		},
 		Metrics: registry, WorkqueueMetrics: telemetry.NewWorkqueueMetrics(registry, "meshery_meshsync"),
 	})
-	watcher := watch.New(watch.Options{
-		Client: c.raw, Dynamic: c.dynamic, Discovery: c.discovery, List: list, Sink: queue, Metrics: registry,
+	a.watcher = watch.New(watch.Options{
+		Client: c.raw, Dynamic: c.dynamic, Discovery: c.discovery, List: a.given.source, Sink: a.delivery, Metrics: registry,
 		Encoding: watch.Encoding{
 			ClusterID: id, ClearSecrets: o.ClearSecrets, SkipUnchanged: o.SkipUnchanged, Essence: status.Essence(o.Namespace, o.Name),
 		},
+		Ours: o.ours(),
 	})
-	requests := request.New(request.Options{Bus: conn, Store: watcher, Version: telemetry.Version(), Metrics: registry})
-	ready.set(conn.Ready, queue.Ready, watcher.Ready)
-	writer := status.New(status.Options{
-		Client: c.meshery.MesheryV1alpha1(), Namespace: o.Namespace, Name: o.Name, Truth: watcher.Status, Metrics: registry,
+	a.delivery.Between(a.watcher, a.queue)
+	a.requests = request.New(request.Options{Bus: conn, Store: a.watcher, Version: telemetry.Version(), Metrics: registry})
+	ready.set(a.delivery.Ready, a.watcher.Ready)
+	a.status = status.New(status.Options{
+		Client: c.meshery.MesheryV1alpha1(), Namespace: o.Namespace, Name: o.Name, Truth: a.truth, Metrics: registry,
 	})
-	work(ctx, fail, watcher, writer, requests, queue)
+	a.canary = canary.New(canary.Options{
+		Bus: conn, Subject: wire.CanarySubject(id, meshSync), Client: c.dynamic, Namespace: o.Namespace, MeshSync: o.Name,
+		Owner: status.Owner(c.meshery.MesheryV1alpha1(), o.Namespace, o.Name), Leading: leader.Leading, Metrics: registry,
+	})
+	a.work(ctx, fail)
 	return stopped(ctx)
 }
 
-// work runs until ctx ends and everything is published.
-func work(ctx context.Context, fail func(error), watcher *watch.Watcher, writer *status.Writer, requests *request.Server, queue *publish.Queue) {
+// agent is what runs.
+type agent struct {
+	list     watch.Source
+	given    ahead
+	leader   *lead.Leader
+	delivery *deliver.Delivery
+	queue    *publish.Queue
+	watcher  *watch.Watcher
+	requests *request.Server
+	status   *status.Writer
+	canary   *canary.Canary
+}
+
+// work runs until ctx ends and everything is published. Another agent may lead once there is nothing left to say.
+func (a *agent) work(ctx context.Context, fail func(error)) {
 	logger := klog.FromContext(ctx)
 	var sources, publishing sync.WaitGroup
 	publishCtx, stopPublishing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopPublishing()
-	publishing.Go(func() { queue.Run(publishCtx) })
-	sources.Go(func() { watcher.Run(ctx) })
-	sources.Go(func() { writer.Run(ctx) })
+	publishing.Go(func() { a.leader.Run(publishCtx) })
+	publishing.Go(func() { a.queue.Run(publishCtx) })
+	publishing.Go(func() { a.delivery.Run(publishCtx) })
+	sources.Go(func() { a.list(ctx, a.take) })
+	sources.Go(func() { a.watch(ctx) })
+	sources.Go(func() { a.whileLeading(ctx, a.status.Run) })
+	sources.Go(func() { a.canary.Run(ctx) })
 	sources.Go(func() {
-		if err := requests.Run(ctx); err != nil {
-			fail(err)
-		}
+		a.whileLeading(ctx, func(ctx context.Context) {
+			if err := a.requests.Run(ctx); err != nil {
+				fail(err)
+			}
+		})
 	})
 	sources.Wait()
 
 	logger.Info("Stopping: nothing is watched any more, publishing what is left", "reason", context.Cause(ctx).Error())
 	patience, cancel := context.WithTimeout(publishCtx, drainPatience)
 	defer cancel()
-	left := queue.Drain(patience)
+	left := a.queue.Drain(patience)
 	stopPublishing()
 	publishing.Wait()
 	logger.Info("Stopped", "unpublishedObjects", left)
+}
+
+// truth is what there is to say in the MeshSync's status.
+func (a *agent) truth() v1alpha1.MeshSyncStatus {
+	truth := a.watcher.Status()
+	a.delivery.Describe(&truth)
+	return truth
+}
+
+// take takes what is given: to watch, and how to publish.
+func (a *agent) take(given watch.Given) {
+	a.delivery.Configure(given.Delivery)
+	a.given.put(given)
+}
+
+// watch watches as soon as it is known what to say of what is seen.
+func (a *agent) watch(ctx context.Context) {
+	select {
+	case <-a.delivery.Begun():
+		a.watcher.Run(ctx)
+	case <-ctx.Done():
+	}
+}
+
+// whileLeading runs something again and again, while this agent leads.
+func (a *agent) whileLeading(ctx context.Context, run func(ctx context.Context)) {
+	for ctx.Err() == nil {
+		term, err := a.leader.Wait(ctx)
+		if err != nil {
+			return
+		}
+		during, end := context.WithCancel(ctx)
+		stop := context.AfterFunc(term.Context(), end) //nolint:contextcheck // the term is not a part of ctx
+		run(during)
+		<-during.Done()
+		stop()
+		end()
+	}
 }
 
 // serve answers over HTTP until the returned function is called.

@@ -428,8 +428,13 @@ func TestLargeObjectsAreCountedAndDoNotHoldUpTheRest(t *testing.T) {
 	agent.waitReady("")
 	c.create(configMaps, "{apiVersion: v1, kind: ConfigMap, metadata: {name: small}}")
 	got.WaitFor(t, "the small one", func() bool { return len(got.About("ConfigMap", c.namespace, "small")) > 0 })
-	if n := agent.metric(`meshery_meshsync_changes_dropped_total{reason="too_large"}`); n != "1" {
-		t.Errorf("dropped %q", n)
+	agent.waitIdle()
+	large := got.About("ConfigMap", c.namespace, "large")
+	if len(large) != 1 || large[0].Object.Data != "" || !slices.Equal(large[0].Object.ComponentMetadata.Trimmed, []string{"data"}) {
+		t.Errorf("of the large one it was told: %+v", large)
+	}
+	if n := agent.metric("meshery_meshsync_changes_trimmed_total"); n != "1" {
+		t.Errorf("trimmed %q", n)
 	}
 	got.Request(t, "informer-store", map[string]string{"Reply": consumer.StoreSubject})
 	got.WaitFor(t, "the store without the large one", func() bool {
@@ -468,15 +473,15 @@ func TestNothingIsLeftAtTheEnd(t *testing.T) {
 // TestWhatWasSeenIsPublishedBeforeTheEnd stops an agent that still has some seconds' work to do.
 func TestWhatWasSeenIsPublishedBeforeTheEnd(t *testing.T) {
 	t.Parallel()
-	const burst, rest = 512, 20
+	const secretsThere, perSecond = 500, 100
 	c, server, got := scene(t)
 	c.writeWatchList("{Resource: secrets.v1.}")
-	for range burst + rest { // before the agent starts, so that it sees all of them at once, however long this takes
+	for range secretsThere { // before the agent starts, so that it sees all of them at once, however long this takes
 		c.create(secrets, "{apiVersion: v1, kind: Secret, metadata: {generateName: x}}")
 	}
-	agent := startAgent(c, server.URL(), func(o *meshsync.Options) { o.MessagesPerSecond = 4 })
+	agent := startAgent(c, server.URL(), func(o *meshsync.Options) { o.MessagesPerSecond = perSecond })
 	c.eventually("the agent has seen them", func() error {
-		if n := agent.metric(`meshery_meshsync_changes_seen_total{event="ADDED",resource="secrets.v1."}`); n != strconv.Itoa(burst+rest) {
+		if n := agent.metric(`meshery_meshsync_changes_seen_total{event="ADDED",resource="secrets.v1."}`); n != strconv.Itoa(secretsThere) {
 			return fmt.Errorf("%q seen", n)
 		}
 		return nil
@@ -485,7 +490,7 @@ func TestWhatWasSeenIsPublishedBeforeTheEnd(t *testing.T) {
 		t.Error("nothing was left to publish")
 	}
 	agent.stop()
-	got.WaitFor(t, "all objects", func() bool { return len(got.State()) == burst+rest })
+	got.WaitFor(t, "all objects", func() bool { return len(got.State()) == secretsThere })
 }
 
 func TestStopsAtOnceWithoutABroker(t *testing.T) {

@@ -6,6 +6,9 @@ import (
 
 	"meshery.io/operator/pkg/meshsync"
 	"meshery.io/operator/pkg/meshsync/bus"
+	canaries "meshery.io/operator/pkg/meshsync/canary" // a canary is something else in these tests
+	"meshery.io/operator/pkg/meshsync/deliver"
+	"meshery.io/operator/pkg/meshsync/lead"
 	"meshery.io/operator/pkg/meshsync/publish"
 	"meshery.io/operator/pkg/meshsync/request"
 	"meshery.io/operator/pkg/meshsync/status"
@@ -31,6 +34,9 @@ func TestMetricsAreDocumented(t *testing.T) {
 	watch.New(watch.Options{Metrics: registry})
 	status.New(status.Options{Metrics: registry})
 	request.New(request.Options{Metrics: registry})
+	lead.Always(registry)
+	deliver.New(deliver.Options{Metrics: registry})
+	canaries.New(canaries.Options{Metrics: registry})
 	metricsdoc.Check(t, "../../docs/metrics.md", "meshery_meshsync_", registry)
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"meshery.io/operator/pkg/apis/meshery"
 	"meshery.io/operator/pkg/meshsync/bus"
+	"meshery.io/operator/pkg/meshsync/deliver"
 	"meshery.io/operator/pkg/telemetry"
 )
 
@@ -31,13 +32,16 @@ const debugVerbosity = 4
 
 // Options of the agent. DefaultOptions are the defaults.
 type Options struct {
-	// BrokerURL is where to publish to. BrokerToken, or BrokerUser and BrokerPassword, log in, whatever the URL says: in a URL a
-	// token with odd characters can be mistaken for something else. BrokerCAFile is the authority of the broker's certificate.
-	BrokerURL      string
-	BrokerToken    string
-	BrokerUser     string
-	BrokerPassword string
-	BrokerCAFile   string
+	// BrokerURL is where to publish to: a server, or several of one cluster, separated by commas. BrokerToken, BrokerUser and
+	// BrokerPassword, BrokerCredsFile or BrokerNKeyFile log in, whatever the URL says: in a URL a token with odd characters can be
+	// mistaken for something else. BrokerCAFile is the authority of the broker's certificate.
+	BrokerURL       string
+	BrokerToken     string
+	BrokerUser      string
+	BrokerPassword  string
+	BrokerCredsFile string
+	BrokerNKeyFile  string
+	BrokerCAFile    string
 	// ReconnectWait is the pause between two attempts to reach the broker; 0 is a sensible one.
 	ReconnectWait time.Duration
 
@@ -60,13 +64,18 @@ type Options struct {
 	ClearSecrets      bool          // values of Secrets leave the cluster
 	SkipUnchanged     bool          // changes that leave a message as it was, but for its resource version, are not published
 	MessagesPerSecond float64       // 0 is no limit
+	CompareInterval   time.Duration // between two comparisons of the broker's state stream with what was published
+	RepeatWindow      time.Duration // before and after a break of the connection to the broker: what is published then is said once more
+
+	// Identity tells this agent from others of the same MeshSync, of which one publishes.
+	Identity string
 
 	misread []error // what of the environment cannot be read
 }
 
 // DefaultOptions returns the options of an agent that was told nothing.
 func DefaultOptions() Options {
-	return Options{Output: OutputBroker, OutputFile: DefaultOutputFile, HTTPAddr: fmt.Sprint(":", meshery.PortAgent), PprofAddr: "0"}
+	return Options{Output: OutputBroker, OutputFile: DefaultOutputFile, HTTPAddr: fmt.Sprint(":", meshery.PortAgent), PprofAddr: "0", CompareInterval: deliver.CompareInterval, RepeatWindow: deliver.RepeatWindow}
 }
 
 // AddFlags makes the options settable on a command line.
@@ -82,6 +91,8 @@ func (o *Options) AddFlags(flags *flag.FlagSet) {
 	flags.DurationVar(&o.StopAfter, "stopAfter", o.StopAfter, "stop after this time, such as 30s; 0 is never")
 	flags.StringVar(&o.HTTPAddr, "http-addr", o.HTTPAddr, "address of /healthz, /readyz and /metrics")
 	flags.StringVar(&o.PprofAddr, "pprof-addr", o.PprofAddr, `address of Go's profiles under /debug/pprof/, such as 127.0.0.1:6060; "0" turns it off`)
+	flags.DurationVar(&o.CompareInterval, "compare-interval", o.CompareInterval, "time between two comparisons of the broker's state stream with what was published, such as 5m")
+	flags.DurationVar(&o.RepeatWindow, "repeat-window", o.RepeatWindow, "what is published this long before and after a break of the connection to the broker is published once more on the core subject, such as 30s")
 	flags.Float64Var(&o.MessagesPerSecond, "max-messages-per-second", o.MessagesPerSecond, "most messages to publish per second; 0 is no limit")
 }
 
@@ -110,9 +121,12 @@ func (o *Options) ReadEnvironment(getenv func(string) string) {
 	o.BrokerToken = getenv(meshery.EnvBrokerToken)
 	o.BrokerUser = getenv(meshery.EnvBrokerUser)
 	o.BrokerPassword = getenv(meshery.EnvBrokerPassword)
+	o.BrokerCredsFile = getenv(meshery.EnvBrokerCredsFile)
+	o.BrokerNKeyFile = getenv(meshery.EnvBrokerNKeyFile)
 	o.BrokerCAFile = getenv(meshery.EnvBrokerCAFile)
 	o.Namespace = getenv(meshery.EnvNamespace)
 	o.Name = getenv(meshery.EnvName)
+	o.Identity = getenv(meshery.EnvIdentity)
 	o.SkipUnchanged = o.readFlag(getenv, meshery.EnvContentDedup, false)
 	o.ClearSecrets = !o.readFlag(getenv, meshery.EnvRedactSecrets, true)
 }
@@ -160,21 +174,47 @@ func (o *Options) Broker() (bus.Address, error) {
 	if err != nil {
 		return address, fmt.Errorf("set %s or --broker-url: %w", meshery.EnvBrokerURL, err)
 	}
-	switch {
-	case (o.BrokerUser == "") != (o.BrokerPassword == ""):
+	if (o.BrokerUser == "") != (o.BrokerPassword == "") {
 		return address, fmt.Errorf("%s and %s: set both or none", meshery.EnvBrokerUser, meshery.EnvBrokerPassword)
-	case o.BrokerToken != "" && o.BrokerUser != "":
-		return address, fmt.Errorf("%s and %s are both set: want the one that the broker asks for", meshery.EnvBrokerToken, meshery.EnvBrokerUser)
-	case o.BrokerToken != "" || o.BrokerUser != "":
-		address.Token, address.User, address.Password = o.BrokerToken, o.BrokerUser, o.BrokerPassword
 	}
-	if o.BrokerCAFile != "" {
-		if _, err := bus.ReadAuthority(o.BrokerCAFile); err != nil {
-			return address, fmt.Errorf("%s: %w", meshery.EnvBrokerCAFile, err)
+	switch logins := o.logins(); len(logins) {
+	case 0: // what the URL says
+	case 1:
+		address.Token, address.User, address.Password = o.BrokerToken, o.BrokerUser, o.BrokerPassword
+		address.CredsFile, address.NKeyFile = o.BrokerCredsFile, o.BrokerNKeyFile
+	default:
+		return address, fmt.Errorf("%s are set: want the one that the broker asks for", strings.Join(logins, " and "))
+	}
+	address.CAFile = o.BrokerCAFile
+	for _, file := range []struct {
+		env   string
+		check func() error
+	}{
+		{meshery.EnvBrokerCredsFile, address.CheckCreds},
+		{meshery.EnvBrokerNKeyFile, address.CheckNKey},
+		{meshery.EnvBrokerCAFile, address.CheckAuthority},
+	} {
+		if err := file.check(); err != nil {
+			return address, fmt.Errorf("%s: %w", file.env, err)
 		}
-		address.CAFile = o.BrokerCAFile
 	}
 	return address, nil
+}
+
+// logins are the variables in the environment that say how to log in.
+func (o *Options) logins() []string {
+	var set []string
+	for _, login := range []struct{ env, value string }{
+		{meshery.EnvBrokerToken, o.BrokerToken},
+		{meshery.EnvBrokerUser, o.BrokerUser},
+		{meshery.EnvBrokerCredsFile, o.BrokerCredsFile},
+		{meshery.EnvBrokerNKeyFile, o.BrokerNKeyFile},
+	} {
+		if login.value != "" {
+			set = append(set, login.env)
+		}
+	}
+	return set
 }
 
 // Validate returns everything that is wrong with the options.
@@ -188,6 +228,8 @@ func (o *Options) Validate() error {
 	rule(o.Output == OutputBroker || o.Output == OutputFile, "--output=%q: want %s or %s", o.Output, OutputBroker, OutputFile)
 	rule(o.StopAfter >= 0, "--stopAfter=%s: want a duration of 0 or more, such as 30s", o.StopAfter)
 	rule(o.MessagesPerSecond >= 0, "--max-messages-per-second=%v: want 0 for no limit, or more", o.MessagesPerSecond)
+	rule(o.CompareInterval > 0, "--compare-interval=%s: want a duration above 0, such as 5m", o.CompareInterval)
+	rule(o.RepeatWindow > 0, "--repeat-window=%s: want a duration above 0, such as 30s", o.RepeatWindow)
 	rule((o.Namespace == "") == (o.Name == ""), "%s=%q and %s=%q: set both or none", meshery.EnvNamespace, o.Namespace, meshery.EnvName, o.Name)
 	for _, namespace := range o.OutputNamespaces {
 		rule(len(validation.IsDNS1123Label(namespace)) == 0, "--outputNamespaces: %q cannot be the name of a namespace", namespace)

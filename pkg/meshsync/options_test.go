@@ -13,6 +13,7 @@ import (
 
 	"meshery.io/operator/pkg/meshsync"
 	"meshery.io/operator/pkg/meshsync/bus"
+	"meshery.io/operator/test/natsserver"
 )
 
 func environment(values map[string]string) func(string) string {
@@ -109,9 +110,32 @@ func TestUserOfTheEnvironmentWins(t *testing.T) {
 	}
 }
 
+func TestLoginFilesOfTheEnvironmentWin(t *testing.T) {
+	user := natsserver.NewUser(t)
+	for env, test := range map[string]struct {
+		text []byte
+		want func(file string) bus.Address
+	}{
+		"BROKER_NKEY_FILE":  {user.Seed, func(file string) bus.Address { return bus.Address{URL: "nats://host:4222", NKeyFile: file} }},
+		"BROKER_CREDS_FILE": {natsserver.NewAccount(t).Creds(t, user), func(file string) bus.Address { return bus.Address{URL: "nats://host:4222", CredsFile: file} }},
+	} {
+		file := filepath.Join(t.TempDir(), "login")
+		if err := os.WriteFile(file, test.text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, url := range []string{"nats://host", "nats://own@host", "nats://own:pass@host"} {
+			options := parse(t)
+			options.ReadEnvironment(environment(map[string]string{"BROKER_URL": url, env: file}))
+			if address, err := options.Broker(); err != nil || address != test.want(file) {
+				t.Errorf("%s: got %#v, %v", env, address, err)
+			}
+		}
+	}
+}
+
 func TestWhatIsWrongWithTheLoginIsSaidByVariable(t *testing.T) {
-	noCertificate := filepath.Join(t.TempDir(), "ca.crt")
-	if err := os.WriteFile(noCertificate, []byte("nonsense"), 0o600); err != nil {
+	nonsense := filepath.Join(t.TempDir(), "nonsense")
+	if err := os.WriteFile(nonsense, []byte("s3cret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {
@@ -120,9 +144,14 @@ func TestWhatIsWrongWithTheLoginIsSaidByVariable(t *testing.T) {
 	}{
 		{map[string]string{"BROKER_USER": "me"}, "BROKER_USER and BROKER_PASSWORD: set both or none"},
 		{map[string]string{"BROKER_PASSWORD": "s3cret"}, "BROKER_USER and BROKER_PASSWORD: set both or none"},
-		{map[string]string{"BROKER_TOKEN": "s3cret", "BROKER_USER": "me", "BROKER_PASSWORD": "s3cret"}, "BROKER_TOKEN and BROKER_USER are both set"},
+		{map[string]string{"BROKER_TOKEN": "s3cret", "BROKER_USER": "me", "BROKER_PASSWORD": "s3cret"}, "BROKER_TOKEN and BROKER_USER are set: want the one"},
+		{map[string]string{"BROKER_TOKEN": "s3cret", "BROKER_CREDS_FILE": "a", "BROKER_NKEY_FILE": "b"}, "BROKER_TOKEN and BROKER_CREDS_FILE and BROKER_NKEY_FILE are set: want the one"},
+		{map[string]string{"BROKER_CREDS_FILE": "/does/not/exist"}, "BROKER_CREDS_FILE: open /does/not/exist: no such file"},
+		{map[string]string{"BROKER_CREDS_FILE": nonsense}, "BROKER_CREDS_FILE: " + nonsense + " holds no user's JWT"},
+		{map[string]string{"BROKER_NKEY_FILE": "/does/not/exist"}, "BROKER_NKEY_FILE: open /does/not/exist: no such file"},
+		{map[string]string{"BROKER_NKEY_FILE": nonsense}, "BROKER_NKEY_FILE: " + nonsense + " holds no seed"},
 		{map[string]string{"BROKER_CA_FILE": "/does/not/exist"}, "BROKER_CA_FILE: open /does/not/exist: no such file"},
-		{map[string]string{"BROKER_CA_FILE": noCertificate}, "BROKER_CA_FILE: " + noCertificate + " holds no certificate"},
+		{map[string]string{"BROKER_CA_FILE": nonsense}, "BROKER_CA_FILE: " + nonsense + " holds no certificate"},
 	} {
 		options := parse(t)
 		options.ReadEnvironment(environment(test.values))

@@ -15,8 +15,8 @@ import (
 	"meshery.io/operator/test/consumer"
 )
 
-// story follows what a consumer is told while the watch-list is edited. Secrets of the test's namespace are always on the list: one
-// that is made now arrives after everything that was on its way.
+// story follows what a consumer is told while the watch-list is edited. Secrets of the test's namespace are always on the list: when one
+// that is made now has arrived, nothing else is on its way to the agent.
 type story struct {
 	*cluster
 	agent  *agent
@@ -62,7 +62,7 @@ func (s *story) expect(what string, want ...string) time.Duration {
 	s.t.Helper()
 	var first time.Duration
 	s.got.WaitFor(s.t, what, func() bool {
-		n := len(lines(s.got.Messages()[s.read:]))
+		n := len(lines(s.got.Messages(), s.read))
 		if n > 0 && first == 0 {
 			first = time.Since(s.edited)
 		}
@@ -81,17 +81,33 @@ func (s *story) told() []string {
 	name := fmt.Sprint("mark-", s.marks)
 	s.create(secrets, "{apiVersion: v1, kind: Secret, metadata: {name: "+name+"}}")
 	s.got.WaitFor(s.t, "what comes last", func() bool { return len(s.got.About("Secret", s.namespace, name)) > 0 })
+	s.agent.waitIdle()
+	s.got.CatchUp(s.t)
 	messages := s.got.Messages()
-	told := lines(messages[s.read:])
+	told := lines(messages, s.read)
 	s.read = len(messages)
 	return told
 }
 
-// lines puts messages into words, but those about Secrets.
-func lines(messages []consumer.Message) []string {
+// lines puts messages from one on into words, but those about Secrets, and what is told once more after a DELETED: who applies that last
+// must hear of the object again.
+func lines(messages []consumer.Message, from int) []string {
 	var list []string
-	for _, message := range messages {
-		if message.Object.Kind != "Secret" {
+	deleted, told := map[string]bool{}, map[string]string{} // versions
+	for i, message := range messages {
+		key, version := message.Object.Key(), message.Object.Metadata.ResourceVersion
+		switch {
+		case message.Object.Kind == "Secret":
+			continue
+		case message.EventType == "DELETED":
+			deleted[key] = true
+			delete(told, key)
+		case deleted[key] && told[key] == version:
+			continue
+		default:
+			told[key] = version
+		}
+		if i >= from {
 			list = append(list, line(message))
 		}
 	}

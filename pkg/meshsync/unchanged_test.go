@@ -84,7 +84,7 @@ func TestUnchangedMessagesAreSkipped(t *testing.T) {
 			expect("touched after the resync", "ADDED", "MODIFIED", "MODIFIED", "ADDED")
 			c.delete(secrets, "x")
 			c.create(secrets, text)
-			mark()
+			got.WaitFor(t, "the object that was made anew", func() bool { return len(about()) >= 6 })
 			if last := about()[len(about())-1]; last.EventType != "ADDED" || last.Object.Metadata.UID != string(c.get(secrets, "x").GetUID()) {
 				t.Errorf("made anew: told %v", events(about()))
 			}

@@ -296,7 +296,7 @@ func TestStatusHasItsOwnFields(t *testing.T) {
 		}
 		return nil
 	})
-	if status := c.status(); status.PublishingTo != "broker:4222" || meta.FindStatusCondition(status.Conditions, "Ready") == nil || len(status.Conditions) != 3 {
+	if status := c.status(); status.PublishingTo != "broker:4222" || meta.FindStatusCondition(status.Conditions, "Ready") == nil || len(status.Conditions) != 5 {
 		t.Errorf("status is %+v", status)
 	}
 	for _, managed := range c.meshSync().GetManagedFields() {
@@ -306,7 +306,10 @@ func TestStatusHasItsOwnFields(t *testing.T) {
 		if managed.Operation != metav1.ManagedFieldsOperationApply || managed.Subresource != "status" {
 			t.Errorf("managed by %s of %q", managed.Operation, managed.Subresource)
 		}
-		want := []string{"status.conditions[Discovered]", "status.conditions[WatchListValid]", "status.discovery", "status.resources"}
+		want := []string{
+			"status.conditions[Discovered]", "status.conditions[Publishing]", "status.conditions[StateStored]", "status.conditions[WatchListValid]",
+			"status.discovery", "status.publishing", "status.resources",
+		}
 		if have := fieldsOf(t, managed.FieldsV1.GetRawBytes()); !slices.Equal(have, want) {
 			t.Errorf("fields are %v, want %v", have, want)
 		}

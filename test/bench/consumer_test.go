@@ -117,6 +117,24 @@ func (a *awaited) percentile(percent int) float64 {
 	return float64(a.latencies[(len(a.latencies)-1)*percent/100].Microseconds()) / 1000
 }
 
+// forget deletes all streams of the broker.
+func (c *consumer) forget(t *testing.T) {
+	t.Helper()
+	broker, err := jetstream.New(c.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	streams := broker.StreamNames(t.Context())
+	for name := range streams.Name() {
+		if err := broker.DeleteStream(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := streams.Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // stored is how many messages there are in all streams of the broker.
 func (c *consumer) stored(t *testing.T) uint64 {
 	t.Helper()

@@ -15,9 +15,13 @@ import (
 // Subjects that the consumer uses; StoreSubject is where it lets the agent reply to.
 const (
 	coreSubject    = "meshery.meshsync.core"
+	recordSubjects = "meshery.meshsync.publish.>"
 	requestSubject = "meshery.meshsync.request"
 	StoreSubject   = "meshery-server.meshsync.store"
 )
+
+// mostWaiting is how many messages may wait to be looked at. Beyond that the library drops some, which a test would notice.
+const mostWaiting = 1 << 17
 
 // Patience is how long WaitFor waits.
 const Patience = 60 * time.Second
@@ -25,8 +29,10 @@ const Patience = 60 * time.Second
 // Consumer listens to an agent.
 type Consumer struct {
 	conn *nats.Conn
+	mark string // subject of messages to itself
 
 	mu       sync.Mutex
+	marks    int           // that came back
 	arrived  chan struct{} // closed and replaced at every message
 	messages []Message
 	state    map[string]Object
@@ -43,17 +49,26 @@ func Connect(t testing.TB, url string) *Consumer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.conn = conn
+	c.conn, c.mark = conn, nats.NewInbox()
+	all := make(chan *nats.Msg, mostWaiting) // one for all subjects: what comes in order is looked at in order
+	var taking sync.WaitGroup
+	taking.Go(func() {
+		for message := range all {
+			c.take(message)
+		}
+	})
 	t.Cleanup(func() {
 		conn.Close()
+		close(all)
+		taking.Wait()
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		for _, problem := range c.problems {
 			t.Error(problem)
 		}
 	})
-	for subject, receive := range map[string]func(*nats.Msg) error{coreSubject: c.receive, StoreSubject: c.receiveStore} {
-		if _, err := conn.Subscribe(subject, func(message *nats.Msg) { c.take(receive, message) }); err != nil {
+	for _, subject := range []string{coreSubject, recordSubjects, StoreSubject, c.mark} {
+		if _, err := conn.ChanSubscribe(subject, all); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -63,10 +78,21 @@ func Connect(t testing.TB, url string) *Consumer {
 	return c
 }
 
-func (c *Consumer) take(receive func(*nats.Msg) error, received *nats.Msg) {
+func (c *Consumer) take(received *nats.Msg) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := receive(received); err != nil {
+	var err error
+	switch received.Subject {
+	case coreSubject:
+		err = c.receive(received)
+	case StoreSubject:
+		err = c.receiveStore(received)
+	case c.mark:
+		c.marks++
+	default:
+		c.receiveRecord(received)
+	}
+	if err != nil {
 		c.problems = append(c.problems, fmt.Errorf("breaks the contract: %w\n%s", err, received.Data))
 	}
 	close(c.arrived)
@@ -75,23 +101,55 @@ func (c *Consumer) take(receive func(*nats.Msg) error, received *nats.Msg) {
 
 func (c *Consumer) receive(received *nats.Msg) error {
 	message, err := Decode(received.Data)
-	headerErr := message.readHeader(received.Header)
+	err = errors.Join(err, noHeader(received.Header))
 	c.messages = append(c.messages, message)
 	if message.EventType == "DELETED" {
 		delete(c.state, message.Object.Key())
 	} else {
 		c.state[message.Object.Key()] = message.Object
 	}
-	return errors.Join(err, headerErr)
+	return err
+}
+
+// receiveRecord takes from a record why the object that the message before it is about is DELETED.
+func (c *Consumer) receiveRecord(received *nats.Msg) {
+	reason, uid := received.Header.Get("Meshery-Reason"), received.Header.Get("Meshery-Uid")
+	for i := len(c.messages) - 1; i >= 0 && reason != ""; i-- {
+		if message := &c.messages[i]; message.EventType == "DELETED" && message.Object.Metadata.UID == uid {
+			message.Reason = reason
+			return
+		}
+	}
+}
+
+// CatchUp returns when everything that the broker has had for the consumer was looked at.
+func (c *Consumer) CatchUp(t testing.TB) {
+	t.Helper()
+	c.mu.Lock()
+	want := c.marks + 1
+	c.mu.Unlock()
+	if err := c.conn.Publish(c.mark, nil); err != nil {
+		t.Fatal(err)
+	}
+	c.WaitFor(t, "what is on its way", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.marks >= want
+	})
 }
 
 func (c *Consumer) receiveStore(received *nats.Msg) error {
 	objects, err := DecodeStore(received.Data)
 	c.store = append(c.store, objects...)
-	if len(received.Header) > 0 {
-		err = errors.Join(err, fmt.Errorf("headers are %v", received.Header))
+	return errors.Join(err, noHeader(received.Header))
+}
+
+// noHeader refuses headers: anybody's own stream on the subjects must take what is published there.
+func noHeader(header nats.Header) error {
+	if len(header) > 0 {
+		return fmt.Errorf("headers are %v", header)
 	}
-	return err
+	return nil
 }
 
 // Messages returns all messages on the core subject so far, in the order of their arrival.

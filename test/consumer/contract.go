@@ -19,26 +19,9 @@ type Message struct {
 	Request    json.RawMessage `json:"Request"`
 	Object     Object          `json:"Object"`
 
-	// Reason is why the object is DELETED although it may be there; empty otherwise. It stands in a header.
+	// Reason is why the object is DELETED although it may be there; empty otherwise. It stands in the record that follows the message,
+	// where there is a state stream.
 	Reason string `json:"-"`
-}
-
-// headerReason is the one header that a message may have, and reasons what it may say.
-const headerReason = "Meshery-Reason"
-
-var reasons = []string{"WatchListChanged", "NotServed"}
-
-// readHeader takes the reason of a DELETED. No other message has headers.
-func (m *Message) readHeader(header map[string][]string) error {
-	if len(header) == 0 {
-		return nil
-	}
-	values := header[headerReason]
-	if m.EventType != "DELETED" || len(header) > 1 || len(values) != 1 || !slices.Contains(reasons, values[0]) {
-		return fmt.Errorf("headers of %s are %v", m.EventType, header)
-	}
-	m.Reason = values[0]
-	return nil
 }
 
 // Object is an object in a message. Members without omitempty must be there.
@@ -96,9 +79,11 @@ type Attribute struct {
 	Attribute string `json:"attribute"`
 }
 
-// ComponentMetadata is what is known of a Service beyond the object itself.
+// ComponentMetadata is what is known beyond the object itself: of a Service, how it is reached, and of an object that was too large for
+// the broker, what is missing of it.
 type ComponentMetadata struct {
-	Capabilities Capabilities `json:"capabilities"`
+	Capabilities *Capabilities `json:"capabilities,omitempty"`
+	Trimmed      []string      `json:"trimmed,omitempty"`
 }
 
 // Capabilities says how a Service is reached.
@@ -129,8 +114,8 @@ func Decode(body []byte) (Message, error) {
 	if string(message.Request) != "null" {
 		problems = append(problems, fmt.Errorf("Request is %s", message.Request))
 	}
-	if message.EventType == "DELETED" && message.Object.ComponentMetadata != nil {
-		problems = append(problems, errors.New("component_metadata on DELETED"))
+	if known := message.Object.ComponentMetadata; message.EventType == "DELETED" && known != nil && known.Capabilities != nil {
+		problems = append(problems, errors.New("capabilities on DELETED"))
 	}
 	return message, errors.Join(append(problems, message.Object.check())...)
 }
@@ -174,8 +159,14 @@ func (o Object) check() error {
 	rule(o.ClusterID != "", "cluster_id is empty")
 	rule(o.ID == "" && o.Model == "" && o.Metadata.ID == "" && o.Metadata.ClusterID == "", "a member that Meshery Server fills in is not empty")
 	rule(o.PatternResource == nil || uuid.MatchString(*o.PatternResource), "pattern_resource is no UUID")
-	rule(o.ComponentMetadata == nil || o.Kind == "Service", "component_metadata on %s", o.Kind)
-	rule(o.ComponentMetadata == nil || o.ComponentMetadata.Capabilities.URLs != nil, "urls is null")
+	if known := o.ComponentMetadata; known != nil {
+		rule(known.Capabilities != nil || len(known.Trimmed) > 0, "component_metadata is empty")
+		rule(known.Capabilities == nil || o.Kind == "Service", "capabilities on %s", o.Kind)
+		rule(known.Capabilities == nil || known.Capabilities.URLs != nil, "urls is null")
+		for _, name := range known.Trimmed {
+			rule(o.lacks(name), "%s is trimmed and there", name)
+		}
+	}
 	rule(o.Immutable == "" || o.Immutable == "true" || o.Immutable == "false", "immutable is %q", o.Immutable)
 	for kind, pairs := range map[string][]KeyValue{"label": o.Metadata.Labels, "annotation": o.Metadata.Annotations} {
 		for _, pair := range pairs {
@@ -193,6 +184,17 @@ func (o Object) check() error {
 		rule(part == nil || part.ID == "" && json.Valid([]byte(part.Attribute)), "%s is no JSON", name)
 	}
 	return errors.Join(problems...)
+}
+
+// lacks reports whether the object has no such member, of those that may be trimmed.
+func (o Object) lacks(name string) bool {
+	lacks, known := map[string]bool{
+		"metadata.annotations": o.Metadata.Annotations == nil, "metadata.labels": o.Metadata.Labels == nil,
+		"metadata.ownerReferences": o.Metadata.OwnerReferences == "", "metadata.finalizers": o.Metadata.Finalizers == "",
+		"spec": o.Spec == nil, "status": o.Status == nil, "type": o.Type == "",
+		"data": o.Data == "", "binaryData": o.BinaryData == "", "stringData": o.StringData == "",
+	}[name]
+	return known && lacks
 }
 
 // decodeExactly decodes without tolerance. encoding/json alone would match members regardless of case and not miss any.

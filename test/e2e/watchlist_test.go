@@ -39,8 +39,8 @@ func (c *cluster) watchListEdit(t *testing.T) {
 		}
 		c.patch(t, "meshsync/meshery-meshsync", string(patch))
 	}
-	// await returns how long after an edit an event of a ServiceAccount arrives, and with which reason.
-	await := func(event string, since time.Time) (took time.Duration, reason string) {
+	// await returns how long after an edit an event of a ServiceAccount arrives.
+	await := func(event string, since time.Time) (took time.Duration) {
 		eventually(t, event+" of a ServiceAccount", 30*time.Second, func(ctx context.Context) error {
 			for {
 				select {
@@ -50,7 +50,7 @@ func (c *cluster) watchListEdit(t *testing.T) {
 						return err
 					}
 					if decoded.Object.Kind == "ServiceAccount" && decoded.EventType == event {
-						took, reason = time.Since(since), message.Header.Get("Meshery-Reason")
+						took = time.Since(since)
 						return nil
 					}
 				case <-ctx.Done():
@@ -58,15 +58,14 @@ func (c *cluster) watchListEdit(t *testing.T) {
 				}
 			}
 		})
-		return took, reason
+		return took
 	}
 
 	added, removed := time.Hour, time.Hour
 	for i := range 3 {
 		start := time.Now()
 		edit(with)
-		took, _ := await("ADDED", start)
-		added = min(added, took)
+		added = min(added, await("ADDED", start))
 		if i == 0 {
 			message := c.waitCondition(t, "meshsync/meshery-meshsync", "WatchListValid", "True", "NotCanonical")
 			if !strings.Contains(message, "(sa): taken as serviceaccounts.v1.") {
@@ -75,11 +74,7 @@ func (c *cluster) watchListEdit(t *testing.T) {
 		}
 		start = time.Now()
 		edit(before)
-		took, reason := await("DELETED", start)
-		removed = min(removed, took)
-		if reason != "WatchListChanged" {
-			t.Errorf("DELETED has the reason %q", reason)
-		}
+		removed = min(removed, await("DELETED", start))
 	}
 	t.Logf("from kubectl patch to the stream: a kind added %s, a kind removed %s", added.Round(time.Millisecond), removed.Round(time.Millisecond))
 	if added > promised || removed > promised {

@@ -1,22 +1,23 @@
-// Package natsserver runs a real nats-server for a test: with a token, on a port of its own that it keeps across restarts, and
-// behind a gate that cuts one client's way to it while others still get through.
+// Package natsserver runs real nats-servers for a test: with a token, on ports of their own that they keep across restarts, alone or
+// as one cluster, and behind a gate that cuts one client's way to a server while others still get through.
 package natsserver
 
 import (
 	"bufio"
 	"context"
 	"fmt"
-	"io"
+	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"meshery.io/operator/test/controlplane"
+	"meshery.io/operator/test/process"
 )
 
 // Options of a server. The zero value is one without a token.
@@ -30,11 +31,16 @@ type Options struct {
 	// User and Password are asked for instead of a token.
 	User, Password string
 
+	// Logins are lines of the configuration that say who else may log in: see NKeys and Account.
+	Logins string
+
 	// Authority signs a certificate for the server, which then speaks TLS only.
 	Authority *Authority
 
-	// JetStream lets streams be made, in a folder that goes with the test.
-	JetStream bool
+	// JetStream lets streams be made, in a folder that goes with the test. MaxFileStore is how many bytes they may take together, as
+	// on a disk of that size; 0 is what there is.
+	JetStream    bool
+	MaxFileStore int64
 }
 
 // Server is a nats-server process.
@@ -43,25 +49,32 @@ type Server struct {
 	Token string
 
 	binary, config string
-	stdin          io.Closer
-	process        *exec.Cmd
+	member         *member // of a cluster; nil for a server alone
+	process        *process.Process
 }
 
 // Start starts a server and returns when it answers. It is stopped at the end of the test at the latest.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
-	binary, err := controlplane.Binary(t.Context(), "nats-server")
+	s := newServer(t, binary(t), o, nil)
+	s.Restart(t)
+	return s
+}
+
+func binary(t testing.TB) string {
+	t.Helper()
+	path, err := controlplane.Binary(t.Context(), "nats-server")
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr, err := freeAddr()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &Server{Addr: addr, Token: o.Token, binary: binary, config: filepath.Join(t.TempDir(), "nats.conf")}
+	return path
+}
+
+func newServer(t testing.TB, binary string, o Options, member *member) *Server {
+	t.Helper()
+	s := &Server{Addr: freeAddr(t), Token: o.Token, binary: binary, config: filepath.Join(t.TempDir(), "nats.conf"), member: member}
 	s.Configure(t, o)
 	t.Cleanup(s.Kill)
-	s.Restart(t)
 	return s
 }
 
@@ -74,7 +87,14 @@ func (s *Server) Configure(t testing.TB, o Options) {
 		config += s.tls(t, o.Authority)
 	}
 	if o.JetStream {
-		config += fmt.Sprintf("jetstream { store_dir: %q }\n", s.config+".streams")
+		config += fmt.Sprintf("jetstream { store_dir: %q", s.streams())
+		if o.MaxFileStore > 0 {
+			config += fmt.Sprintf(", max_file_store: %d", o.MaxFileStore)
+		}
+		config += " }\n"
+	}
+	if s.member != nil {
+		config += s.member.config()
 	}
 	if err := os.WriteFile(s.config, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -102,6 +122,9 @@ func (o Options) config(addr string) string {
 	if o.User != "" {
 		lines = append(lines, "authorization { user: "+strconv.Quote(o.User)+", password: "+strconv.Quote(o.Password)+" }")
 	}
+	if o.Logins != "" {
+		lines = append(lines, o.Logins)
+	}
 	if o.DenyPublish != "" {
 		lines = append(lines, "authorization { users: [{user: anybody, password: any, permissions: {publish: {deny: "+strconv.Quote(o.DenyPublish)+"}}}] }",
 			"no_auth_user: anybody")
@@ -125,17 +148,16 @@ func urlOf(addr, token string) string {
 // Restart starts the server again after Kill, on the same port.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
-	// The shell kills the server as soon as its input ends, so that nothing is left when the test binary dies.
-	s.process = exec.Command("/bin/sh", "-c", `"$0" "$@" & pid=$!; read -r _; kill -9 $pid; wait $pid 2>/dev/null; true`, s.binary, "-c", s.config)
-	stdin, err := s.process.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.process.Start(); err != nil {
-		t.Fatal(err)
-	}
-	s.stdin = stdin
+	s.start(t)
 	if err := waitForInfo(t.Context(), s.Addr); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Server) start(t testing.TB) {
+	t.Helper()
+	var err error
+	if s.process, err = process.Start(nil, nil, s.binary, "-c", s.config, "-l", s.config+".log"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -145,10 +167,38 @@ func (s *Server) Kill() {
 	if s.process == nil {
 		return
 	}
-	_ = s.stdin.Close()
-	_ = s.process.Wait()
+	s.process.Kill()
 	s.process = nil
 }
+
+// Pause lets the server hang, with its connections, until Resume or Kill.
+func (s *Server) Pause(t testing.TB) { s.signal(t, syscall.SIGSTOP) }
+
+// Resume lets the server go on, if it is there.
+func (s *Server) Resume(t testing.TB) { s.signal(t, syscall.SIGCONT) }
+
+func (s *Server) signal(t testing.TB, signal syscall.Signal) {
+	t.Helper()
+	if s.process == nil {
+		return
+	}
+	if err := s.process.Signal(signal); err != nil {
+		t.Fatalf("signal nats-server: %v", err)
+	}
+}
+
+// Wipe removes everything that the server has kept. It must have been killed.
+func (s *Server) Wipe(t testing.TB) {
+	t.Helper()
+	if s.process != nil {
+		t.Fatal("wiped while it runs")
+	}
+	if err := os.RemoveAll(s.streams()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Server) streams() string { return s.config + ".streams" }
 
 // waitForInfo returns when the server greets a client.
 func waitForInfo(ctx context.Context, addr string) error {
@@ -180,11 +230,18 @@ func greet(ctx context.Context, addr string) (string, error) {
 	return bufio.NewReader(conn).ReadString('\n')
 }
 
-func freeAddr() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// freeAddr picks below the ports that the kernel hands out by itself: one of those can be somebody's when the server comes back, even
+// that of a client that tries to reach the server meanwhile.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	const first, count = 10000, 10000
+	for range 100 {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(count)))
+		if listener, err := net.Listen("tcp", addr); err == nil {
+			_ = listener.Close()
+			return addr
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String(), nil
+	t.Fatal("no free port")
+	return ""
 }

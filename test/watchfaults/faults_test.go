@@ -185,6 +185,8 @@ func expiredOnTheWay(t *testing.T, s *stage) {
 // A watch goes on from the bookmark that came last, although no object has that version.
 func bookmarks(t *testing.T, s *stage) {
 	c := s.running(t)
+	c.churn.stop() // what happens between the event and the bookmark would be lost
+	c.agree()
 	var version string
 	c.cutNext("configmaps", func(data []byte) ([]byte, error) {
 		now, err := c.in(configMaps).List(t.Context(), metav1.ListOptions{})
@@ -195,6 +197,7 @@ func bookmarks(t *testing.T, s *stage) {
 		bookmark := fmt.Sprintf(`{"type":"BOOKMARK","object":{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":%q}}}`+"\n", version)
 		return append(data, bookmark...), io.EOF
 	})
+	c.create(t, c.in(configMaps), "{apiVersion: v1, kind: ConfigMap, metadata: {name: event}}")
 	c.waitAsked(watch, "configmaps", 1)
 	c.settle()
 	c.wantAsked(counts{{watch, "configmaps"}: 1})

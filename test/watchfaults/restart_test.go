@@ -66,7 +66,8 @@ func (c *scene) ownKubeconfig() string {
 	}
 	rbac("clusterroles", `{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: agent}, rules: [
 		{apiGroups: ["", watchfaults.example.com, apiextensions.k8s.io], verbs: [get, list, watch],
-		 resources: [namespaces, configmaps, secrets, serviceaccounts, widgets, customresourcedefinitions]}]}`)
+		 resources: [namespaces, configmaps, secrets, serviceaccounts, widgets, customresourcedefinitions]},
+		{apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update, patch]}]}`)
 	rbac("clusterrolebindings", fmt.Sprintf(`{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: agent},
 		roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: agent},
 		subjects: [{kind: ServiceAccount, namespace: %s, name: default}]}`, c.namespace))

@@ -38,16 +38,19 @@ func connectByTLS(t *testing.T, address bus.Address) (*bus.Conn, *notes) {
 	return conn, log
 }
 
-// notes counts what is logged of a broker that cannot be reached, at the verbosity that everybody sees.
+// notes counts what is logged of a broker that cannot be reached, or can again, at the verbosity that everybody sees.
 type notes struct {
 	logged
-	unreachable atomic.Int64
+	unreachable, again atomic.Int64
 }
 
 func (n *notes) Enabled(level int) bool { return level == 0 }
 func (n *notes) Info(_ int, message string, _ ...any) {
-	if strings.HasPrefix(message, "Broker cannot be reached") {
+	switch {
+	case strings.HasPrefix(message, "Broker cannot be reached"):
 		n.unreachable.Add(1)
+	case message == "Connected to broker again":
+		n.again.Add(1)
 	}
 }
 func (n *notes) WithValues(...any) klog.LogSink { return n }
@@ -74,7 +77,7 @@ func TestTheAuthorityIsReadAtEveryConnection(t *testing.T) {
 	})
 	trust(t, file, append(before.PEM, after.PEM...))
 	waitConnected(t, conn)
-	if err := conn.Send(t.Context(), bus.Message{Subject: "x.1", Body: []byte("a")}); err != nil {
+	if err := conn.Deliver(t.Context(), bus.Message{Subject: "x.1", Body: []byte("a")}); err != nil {
 		t.Error(err)
 	}
 	if n := log.unreachable.Load(); n > 2 { // the server was gone, then it was not trusted
@@ -126,7 +129,7 @@ func TestAnAuthorityThatCannotBeReadIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	trust(t, filepath.Join(dir, "key"), []byte("-----BEGIN PRIVATE KEY-----\n"))
 	for file, want := range map[string]string{"missing": "missing: no such file", "key": "key holds no certificate", ".": "is a directory"} {
-		_, err := bus.ReadAuthority(filepath.Join(dir, file))
+		err := bus.Address{CAFile: filepath.Join(dir, file)}.CheckAuthority()
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", file, err, want)
 		}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/klog/v2"
 )
@@ -19,11 +21,9 @@ const (
 	// A broken network is noticed after pingInterval * (maxPings + 1).
 	pingInterval = 10 * time.Second
 	maxPings     = 2
-	// writeTimeout frees a sender that is stuck in a network that swallows everything; confirmTimeout is how long the broker
-	// may take to confirm what was sent.
-	writeTimeout   = 10 * time.Second
-	confirmTimeout = 10 * time.Second
-	closeTimeout   = 5 * time.Second
+	// writeTimeout frees a sender that is stuck in a network that swallows everything.
+	writeTimeout = 10 * time.Second
+	closeTimeout = 5 * time.Second
 	// writeBuffer is how much of a batch is written at a time.
 	writeBuffer = 256 << 10
 
@@ -31,48 +31,55 @@ const (
 	defaultMaxPayload = 1 << 20
 )
 
-// ErrNotConfirmed is returned by Send when the broker may or may not have the messages.
-var ErrNotConfirmed = errors.New("not confirmed by the broker")
-
 // Options of a connection.
 type Options struct {
 	Address Address
 	Name    string // of the client, as the broker shows it
 	Metrics prometheus.Registerer
 
-	// ReconnectWait is the pause between two attempts to connect. 0 is 2 s.
+	// ReconnectWait is the pause between two attempts to connect, and between two looks at the files of the Address. 0 is 2 s.
 	ReconnectWait time.Duration
-}
-
-// Message is bytes for a subject, and headers, which a broker without headers is not sent.
-type Message struct {
-	Subject string
-	Header  map[string]string
-	Body    []byte
 }
 
 // Conn is a connection that comes back for ever. It is safe for concurrent use.
 type Conn struct {
-	nats    *nats.Conn
-	address Address
-	metrics *metrics
-	closed  chan struct{}
-	set     chan struct{} // closed when nats is set: reconnecting may begin before
+	nats *nats.Conn
+	// jetStream is one for all streams: it has goroutines of its own, which end with the connection.
+	jetStream jetstream.JetStream
+	address   Address
+	metrics   *metrics
+	closed    chan struct{}
+	set       chan struct{} // closed when nats is set: reconnecting may begin before
+
+	watching sync.WaitGroup // what looks whether files change
 
 	mu      sync.Mutex
 	failure error // the last one, until there is a connection again or something is confirmed
 	closing bool
+
+	barrier *barrier
 }
 
 // Connect starts to connect and returns at once, whether there is a broker or not: only bad options are an error. Close it.
 func Connect(ctx context.Context, o Options) (*Conn, error) {
-	c := &Conn{address: o.Address, metrics: newMetrics(o.Metrics), closed: make(chan struct{}), set: make(chan struct{}), failure: errors.New("no answer yet")}
-	conn, err := nats.Connect(o.Address.URL, append(o.nats(), c.report(klog.FromContext(ctx), o.reconnectWait())...)...)
+	c := &Conn{
+		address: o.Address, metrics: newMetrics(o.Metrics), failure: errors.New("no answer yet"), barrier: newBarrier(),
+		closed: make(chan struct{}), set: make(chan struct{}),
+	}
+	files, _ := o.Address.digest()
+	conn, err := nats.Connect(o.Address.URL, append(o.nats(c), c.report(klog.FromContext(ctx), o.reconnectWait())...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to broker %s: %w", o.Address, err)
 	}
 	c.nats = conn
+	c.jetStream, err = jetstream.New(conn, jetstream.WithPublishAsyncTimeout(confirmTimeout), jetstream.WithPublishAsyncMaxPending(mostUnacknowledged))
+	if err != nil {
+		return nil, err
+	}
 	close(c.set)
+	if o.Address.hasFiles() {
+		c.watching.Go(func() { c.watchFiles(klog.FromContext(ctx), o.reconnectWait(), files) })
+	}
 	return c, nil
 }
 
@@ -83,7 +90,7 @@ func (o Options) reconnectWait() time.Duration {
 	return o.ReconnectWait
 }
 
-func (o Options) nats() []nats.Option {
+func (o Options) nats(c *Conn) []nats.Option {
 	options := []nats.Option{
 		nats.Name(o.Name),
 		nats.RetryOnFailedConnect(true),
@@ -95,13 +102,9 @@ func (o Options) nats() []nats.Option {
 		nats.FlusherTimeout(writeTimeout),
 		nats.DrainTimeout(closeTimeout),
 		nats.WriteBufferSize(writeBuffer),
+		nats.SetCustomDialer(dialer{}),
 	}
-	switch {
-	case o.Address.User != "":
-		options = append(options, nats.UserInfo(o.Address.User, o.Address.Password))
-	case o.Address.Token != "":
-		options = append(options, nats.Token(o.Address.Token))
-	}
+	options = append(options, o.Address.login(c)...)
 	if o.Address.CAFile != "" {
 		options = append(options, nats.ClientTLSConfig(nil, o.Address.authority))
 	}
@@ -111,8 +114,10 @@ func (o Options) nats() []nats.Option {
 // report logs what becomes of the connection and keeps the reason while there is none.
 func (c *Conn) report(logger klog.Logger, wait time.Duration) []nats.Option {
 	logger = klog.LoggerWithValues(logger, "url", c.address.URL)
+	var met atomic.Bool // until then nats.go calls no handler for what a server answers
 	connected := func(message string) nats.ConnHandler {
 		return func(*nats.Conn) {
+			met.Store(true)
 			c.setFailure(nil)
 			c.metrics.connected.Set(1)
 			logger.Info(message)
@@ -140,7 +145,7 @@ func (c *Conn) report(logger klog.Logger, wait time.Duration) []nats.Option {
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { unreachable(err) }),
 		nats.CustomReconnectDelay(func(int) time.Duration {
 			<-c.set
-			if err := c.nats.LastError(); withoutHandler(err) {
+			if err := c.nats.LastError(); err != nil && (!met.Load() || withoutHandler(err)) {
 				unreachable(err)
 			}
 			return wait + rand.N(reconnectJitter) //nolint:gosec // keeps agents apart; no secret
@@ -213,61 +218,40 @@ func (c *Conn) WaitConnected(ctx context.Context) error {
 	}
 }
 
+// Connected waits for a connection and returns a context that ends with it, or with ctx.
+func (c *Conn) Connected(ctx context.Context) (context.Context, error) {
+	broken := c.nats.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	if err := c.WaitConnected(ctx); err != nil {
+		c.nats.RemoveStatusListener(broken)
+		return nil, err
+	}
+	for len(broken) > 0 { // before that
+		<-broken
+	}
+	connection, end := context.WithCancelCause(ctx)
+	if !c.nats.IsConnected() {
+		end(errDisconnected)
+	}
+	go func() {
+		defer c.nats.RemoveStatusListener(broken)
+		select {
+		case <-broken:
+			end(errDisconnected)
+		case <-connection.Done():
+			end(nil)
+		}
+	}()
+	return connection, nil
+}
+
+var errDisconnected = errors.New("disconnected from the broker")
+
 // MaxPayload is the size in bytes of the largest message that the broker takes.
 func (c *Conn) MaxPayload() int {
 	if limit := c.nats.MaxPayload(); limit > 0 {
 		return int(limit)
 	}
 	return defaultMaxPayload
-}
-
-// Send sends messages in their order and waits until the broker has handled them all. After an error any number of them may have
-// arrived: send all of them again.
-//
-// The confirmation is a PING answered by a PONG, which the server handles in order with the messages before it. It counts only
-// when the connection is the one that the messages were written to: what a broken connection had buffered is gone. And it counts
-// only when the server has reported no error in between: a message that this client may not publish is an error of the connection.
-// The error comes before the PONG and is the connection's last one when that arrives; error handlers may run later.
-func (c *Conn) Send(ctx context.Context, messages ...Message) error {
-	if err := c.Ready(); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
-	defer cancel()
-
-	reconnects, failure := c.nats.Stats().Reconnects, c.nats.LastError()
-	size := 0
-	for _, message := range messages {
-		if err := c.publish(message); err != nil {
-			return fmt.Errorf("publish %d bytes on %s: %w", len(message.Body), message.Subject, err)
-		}
-		size += len(message.Body)
-	}
-	if err := c.nats.FlushWithContext(ctx); err != nil {
-		return fmt.Errorf("%w: %w", ErrNotConfirmed, err)
-	}
-	if c.nats.Stats().Reconnects != reconnects {
-		return fmt.Errorf("%w: reconnected in between", ErrNotConfirmed)
-	}
-	if err := c.nats.LastError(); err != nil && err != failure { //nolint:errorlint // the same text again is another value
-		return fmt.Errorf("%w: %w", ErrNotConfirmed, err)
-	}
-	c.setFailure(nil)
-	c.metrics.messages.Add(float64(len(messages)))
-	c.metrics.bytes.Add(float64(size))
-	return nil
-}
-
-// publish writes a message. Hardly any has headers.
-func (c *Conn) publish(message Message) error {
-	if len(message.Header) == 0 || !c.nats.HeadersSupported() {
-		return c.nats.Publish(message.Subject, message.Body)
-	}
-	msg := &nats.Msg{Subject: message.Subject, Data: message.Body, Header: nats.Header{}}
-	for name, value := range message.Header {
-		msg.Header.Set(name, value)
-	}
-	return c.nats.PublishMsg(msg)
 }
 
 // Subscribe calls handle, from one goroutine, with every message on a subject until stop is called. Members of a queue group
@@ -293,4 +277,5 @@ func (c *Conn) Close() {
 	case <-time.After(closeTimeout):
 		c.nats.Close()
 	}
+	c.watching.Wait()
 }

@@ -89,7 +89,7 @@ func TestSendIsConfirmedAndInOrder(t *testing.T) {
 	bodies := observe(t, server)
 
 	messages := []bus.Message{{Subject: "x.1", Body: []byte("a")}, {Subject: "x.2", Body: []byte("b")}, {Subject: "x.1", Body: []byte("c")}}
-	if err := conn.Send(t.Context(), messages...); err != nil {
+	if err := conn.Deliver(t.Context(), messages...); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"a", "b", "c"} {
@@ -119,16 +119,16 @@ func TestConnectionComesBackAndNeverKeepsWhatItCouldNotSend(t *testing.T) {
 
 	gate.Close()
 	for conn.Ready() == nil { // until the broken connection is noticed, sending must fail too
-		if err := conn.Send(t.Context(), bus.Message{Subject: "x.1", Body: []byte("lost")}); err == nil {
+		if err := conn.Deliver(t.Context(), bus.Message{Subject: "x.1", Body: []byte("lost")}); err == nil {
 			t.Fatal("sent through a closed gate")
 		}
 	}
-	if err := conn.Send(t.Context(), bus.Message{Subject: "x.1", Body: []byte("lost")}); err == nil {
+	if err := conn.Deliver(t.Context(), bus.Message{Subject: "x.1", Body: []byte("lost")}); err == nil {
 		t.Error("sent without a connection")
 	}
 	gate.Open()
 	waitConnected(t, conn)
-	if err := conn.Send(t.Context(), bus.Message{Subject: "x.1", Body: []byte("kept")}); err != nil {
+	if err := conn.Deliver(t.Context(), bus.Message{Subject: "x.1", Body: []byte("kept")}); err != nil {
 		t.Fatal(err)
 	}
 	if got := receive(t, bodies); got != "kept" {
@@ -160,7 +160,7 @@ func TestWhatIsConfirmedHasArrived(t *testing.T) {
 				gate.Open()
 			}
 		}()
-		if err := conn.Send(t.Context(), messages...); err != nil {
+		if err := conn.Deliver(t.Context(), messages...); err != nil {
 			failed++
 		} else {
 			confirmed[body] = true
@@ -192,7 +192,7 @@ func TestWhatTheNetworkSwallowsIsNotConfirmed(t *testing.T) {
 	waitConnected(t, conn)
 	gate.Swallow()
 	sent := make(chan error, 1)
-	go func() { sent <- conn.Send(t.Context(), bus.Message{Subject: "x.1", Body: []byte("lost")}) }()
+	go func() { sent <- conn.Deliver(t.Context(), bus.Message{Subject: "x.1", Body: []byte("lost")}) }()
 	select {
 	case err := <-sent:
 		t.Errorf("Send returned %v before the broker had anything", err)
@@ -235,7 +235,7 @@ func TestWhatTheBrokerRefusesIsNotConfirmed(t *testing.T) {
 	bodies := observe(t, server)
 	allowed, denied := bus.Message{Subject: "x.allowed", Body: []byte("a")}, bus.Message{Subject: "x.denied", Body: []byte("d")}
 	for range 100 {
-		if err := conn.Send(t.Context(), allowed, denied, allowed); !errors.Is(err, bus.ErrNotConfirmed) || !errors.Is(err, nats.ErrPermissionViolation) {
+		if err := conn.Deliver(t.Context(), allowed, denied, allowed); !errors.Is(err, bus.ErrNotConfirmed) || !errors.Is(err, nats.ErrPermissionViolation) {
 			t.Fatalf("got %v", err)
 		}
 	}
@@ -246,10 +246,10 @@ func TestWhatTheBrokerRefusesIsNotConfirmed(t *testing.T) {
 	if n := counted(t, metrics, "meshery_meshsync_broker_messages_total"); n != 0 {
 		t.Errorf("%v messages count as confirmed", n)
 	}
-	if err := conn.Send(t.Context(), allowed); err != nil {
+	if err := conn.Deliver(t.Context(), allowed); err != nil {
 		t.Errorf("what is allowed after what is not: %v", err)
 	}
-	_ = conn.Send(t.Context(), denied)
+	_ = conn.Deliver(t.Context(), denied)
 	eventually(t, "a new occasion is logged again", func() bool { return log.errors.Load() == 2 })
 
 	server.Kill()
@@ -260,7 +260,7 @@ func TestWhatTheBrokerRefusesIsNotConfirmed(t *testing.T) {
 		<-bodies
 	}
 	eventually(t, "the observer listens again", func() bool {
-		if err := conn.Send(t.Context(), denied); err != nil {
+		if err := conn.Deliver(t.Context(), denied); err != nil {
 			t.Fatal(err)
 		}
 		return len(bodies) > 0
@@ -334,10 +334,10 @@ func TestSubscriptionsSurviveARestart(t *testing.T) {
 	for _, want := range []string{"before", "after"} {
 		waitConnected(t, conn)
 		waitConnected(t, sender)
-		if err := conn.Send(t.Context()); err != nil { // the subscription has arrived
+		if err := conn.Deliver(t.Context()); err != nil { // the subscription has arrived
 			t.Fatal(err)
 		}
-		if err := sender.Send(t.Context(), bus.Message{Subject: "requests", Body: []byte(want)}); err != nil {
+		if err := sender.Deliver(t.Context(), bus.Message{Subject: "requests", Body: []byte(want)}); err != nil {
 			t.Fatal(err)
 		}
 		if got := receive(t, requests); got != want {

@@ -10,15 +10,13 @@ import (
 	"meshery.io/operator/pkg/meshsync/wire"
 )
 
-func keyOf(name string) Key { return Key{Resource: configMaps, Name: name} }
-
 func TestWhoReadsFasterThanTheBrokerTakesWaits(t *testing.T) {
 	const size, limit = 100, 250
 	owe := func(names ...string) *pending {
-		p := newPending()
+		p := newPending(0)
 		for _, name := range names {
 			p.add(keyOf(name), wire.Change{UID: name, Message: make([]byte, size)})
-			p.take(keyOf(name))
+			p.take(keyOf(name), time.Now(), false)
 		}
 		return p
 	}
@@ -27,6 +25,7 @@ func TestWhoReadsFasterThanTheBrokerTakesWaits(t *testing.T) {
 		p.makeWay(limit, time.Second)
 		return time.Since(began)
 	}
+	confirm := func(p *pending) { p.settle(keyOf("a"), confirmed, time.Now()) }
 	for name, test := range map[string]struct {
 		owed    []string
 		confirm time.Duration // one, after that long; 0 for never
@@ -42,7 +41,7 @@ func TestWhoReadsFasterThanTheBrokerTakesWaits(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := owe(test.owed...)
 				if test.confirm > 0 {
-					time.AfterFunc(test.confirm, func() { p.confirm(keyOf("a")) })
+					time.AfterFunc(test.confirm, func() { confirm(p) })
 				}
 				if got := waited(p); got != test.want {
 					t.Errorf("waited %s, want %s", got, test.want)
@@ -59,43 +58,74 @@ func TestWhoReadsFasterThanTheBrokerTakesWaits(t *testing.T) {
 		if got := waited(p); got != 0 {
 			t.Errorf("the second waited %s, too", got)
 		}
-		p.confirm(keyOf("a"))
+		confirm(p)
 		if got := waited(p); got != time.Second {
 			t.Errorf("after a confirmation: waited %s", got)
 		}
 	})
 }
 
-func TestOwedBytesAreThoseOfTheMessages(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	p := newPending()
+// TestWhatIsOwedIsCounted, whatever comes and whatever is answered.
+func TestWhatIsOwedIsCounted(t *testing.T) {
+	random, now := rand.New(rand.NewPCG(1, 2)), time.Now()
+	p := newPending(400)
 	for range 20_000 {
-		name := strconv.Itoa(random.IntN(5))
-		key := keyOf(name)
+		key := keyOf(strconv.Itoa(random.IntN(5)))
+		o := p.objects[key]
+		now = now.Add(time.Duration(random.IntN(100)) * time.Millisecond)
 		switch random.IntN(4) {
 		case 0, 1:
-			event := []wire.Event{wire.Added, wire.Modified, wire.Deleted}[random.IntN(3)]
-			p.add(key, wire.Change{Event: event, UID: strconv.Itoa(random.IntN(3)), Message: make([]byte, random.IntN(100))})
+			change := wire.Change{Event: []wire.Event{wire.Added, wire.Modified, wire.Deleted}[random.IntN(3)], UID: strconv.Itoa(random.IntN(3))}
+			if change.Event == wire.Deleted || random.IntN(3) > 0 {
+				change.Message = make([]byte, 1+random.IntN(100))
+			}
+			if change.Event == wire.Deleted {
+				change.Gone = make([]byte, random.IntN(10))
+			}
+			p.add(key, change)
 		case 2:
-			if len(p.taken[key]) == 0 { // as the queue does
-				p.take(key)
-			}
+			p.take(key, now, random.IntN(2) == 0)
 		case 3:
-			if random.IntN(2) == 0 {
-				p.confirm(key)
-			} else {
-				p.restore(key)
+			if o != nil && o.changes[0].inFlight {
+				p.settle(key, answer(random.IntN(3)), now)
+			} else if p.startFetch(configMaps) {
+				p.endFetch(configMaps)
 			}
 		}
-		want := 0
-		for _, changes := range p.waiting {
-			want += bytesOf(changes)
+		var want weight
+		for key, o := range p.objects {
+			if len(o.changes) == 0 {
+				t.Fatalf("%v is kept without a change", key)
+			}
+			want.bytes += o.weight().bytes
+			want.told += o.weight().told
 		}
-		for _, changes := range p.taken {
-			want += bytesOf(changes)
+		if p.weight != want {
+			t.Fatalf("%+v is said to be owed, %+v is", p.weight, want)
 		}
-		if p.bytes != want {
-			t.Fatalf("%d bytes are said to be owed, %d are", p.bytes, want)
+	}
+}
+
+func TestDeletesAreRememberedForASecond(t *testing.T) {
+	var d deletes
+	at := func(milliseconds int) time.Time {
+		return time.Unix(0, 0).Add(time.Duration(milliseconds) * time.Millisecond)
+	}
+	d.note(keyOf("a"), at(0))
+	d.note(keyOf("b"), at(300))
+	d.note(keyOf("a"), at(500)) // once more
+	for _, test := range []struct {
+		name string
+		at   int
+		want bool
+	}{
+		{"a", 600, true}, {"b", 600, true}, {"c", 600, false}, {"a", 1000, true}, {"b", 1299, true}, {"b", 1300, false}, {"a", 1499, true}, {"a", 1500, false},
+	} {
+		if got := d.justNow(keyOf(test.name), at(test.at)); got != test.want {
+			t.Errorf("%s after %d ms: %t, want %t", test.name, test.at, got, test.want)
 		}
+	}
+	if d.last != nil || d.order != nil {
+		t.Errorf("%d and %d entries are left", len(d.last), len(d.order))
 	}
 }

@@ -19,7 +19,7 @@ const maxWaiting = 64
 // Bus is what requests need of the connection to the broker.
 type Bus interface {
 	Subscribe(subject, queue string, handle func(body []byte)) (stop func(), err error)
-	Send(ctx context.Context, messages ...bus.Message) error
+	Deliver(ctx context.Context, messages ...bus.Message) error
 	MaxPayload() int
 }
 
@@ -124,7 +124,7 @@ func (s *Server) sendMeta(ctx context.Context, _ json.RawMessage) error {
 	if err != nil {
 		return err
 	}
-	return s.bus.Send(ctx, bus.Message{Subject: wire.SubjectMeta, Body: body})
+	return s.bus.Deliver(ctx, bus.Message{Subject: wire.SubjectMeta, Body: body})
 }
 
 func shorten(text string) string {

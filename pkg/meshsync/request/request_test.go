@@ -40,7 +40,7 @@ func (b *fakeBus) Subscribe(_, _ string, handle func([]byte)) (func(), error) {
 	return func() {}, nil
 }
 
-func (b *fakeBus) Send(_ context.Context, messages ...bus.Message) error {
+func (b *fakeBus) Deliver(_ context.Context, messages ...bus.Message) error {
 	<-time.After(b.delay) // fake time
 	size := 0
 	for _, message := range messages {
@@ -217,7 +217,7 @@ func TestWhatIsTooLargeIsMissingAndSaid(t *testing.T) {
 	store, b := &fakeStore{objects: [][]byte{configMap("huge", maxPayload), configMap("fine", 10)}}, &fakeBus{}
 	registry := serveOn(t, logger, b, store, ask("informer-store", `{"Reply":"r"}`))
 	if len(b.sent) != 1 || bytes.Contains(b.sent[0].Body, []byte("huge")) || !bytes.Contains(b.sent[0].Body, []byte("fine")) {
-		t.Errorf("sent %s", b.sent)
+		t.Errorf("sent %v", b.sent)
 	}
 	if log := said.String(); !strings.Contains(log, "is missing in the reply") || !strings.Contains(log, `object="demo/huge"`) ||
 		strings.Contains(log, "xxx") || strings.Contains(log, "fine") {
@@ -393,7 +393,7 @@ func TestAResyncThatFailsIsSaid(t *testing.T) {
 func TestMeta(t *testing.T) {
 	b, _ := serve(t, &fakeStore{}, ask("meshsync-meta", "null"))
 	if len(b.sent) != 1 || b.sent[0].Subject != "meshsync-meta" || string(b.sent[0].Body) != `{"Object":"v1.2.3"}` {
-		t.Errorf("sent %s", b.sent)
+		t.Errorf("sent %v", b.sent)
 	}
 }
 
@@ -406,7 +406,7 @@ func TestOddRequestsAreCountedAndDoNothing(t *testing.T) {
 		ask("informer-store", `{"Reply":"a b"}`), ask("informer-store", `{"Reply":"a..b"}`), ask("informer-store", `{"Reply":"a\r\nPUB x 0"}`),
 	)
 	if len(b.sent) != 0 || store.resyncs != 0 {
-		t.Errorf("sent %s", b.sent)
+		t.Errorf("sent %v", b.sent)
 	}
 	for result, want := range map[string]float64{"malformed": 7, "unknown": 3} {
 		if got := counted(t, registry, "", result); got != want {

@@ -120,7 +120,7 @@ func (r *reply) send(ctx context.Context) error {
 	if len(r.messages) == 0 {
 		return nil
 	}
-	err := r.bus.Send(ctx, r.messages...)
+	err := r.bus.Deliver(ctx, r.messages...)
 	r.messages, r.unconfirmed = nil, 0
 	return err
 }

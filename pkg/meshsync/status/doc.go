@@ -4,6 +4,7 @@
 // WatchListValid and Discovered, by server-side apply as field manager FieldManager, which owns nothing else.
 //
 //	status.go  when to write, and writing
+//	owner.go   the reference by which what the agent makes goes with the MeshSync
 //	worst.go   which kinds are named: pure
 //	ignore.go  which changes of the MeshSync are the writer's own
 //

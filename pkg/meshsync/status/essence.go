@@ -3,12 +3,12 @@ package status
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"meshery.io/operator/pkg/apis/meshery"
-	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 )
 
 // Essence returns what counts in a MeshSync for its own agent: all but what the agent itself writes. Changes of the rest are not
@@ -55,6 +55,7 @@ func statusOfOthers(status any) map[string]any {
 	fields = maps.Clone(fields)
 	delete(fields, "discovery")
 	delete(fields, "resources")
+	delete(fields, "publishing")
 	conditions, _ := fields["conditions"].([]any)
 	if others := conditionsOfOthers(conditions); len(others) > 0 {
 		fields["conditions"] = others
@@ -68,7 +69,7 @@ func conditionsOfOthers(conditions []any) []any {
 	var others []any
 	for _, condition := range conditions {
 		fields, _ := condition.(map[string]any)
-		if name := fields["type"]; name != v1alpha1.ConditionWatchListValid && name != v1alpha1.ConditionDiscovered {
+		if name, _ := fields["type"].(string); !slices.Contains(ownConditions, name) {
 			others = append(others, condition)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,6 +36,11 @@ const (
 	retryInterval   = time.Minute
 	refusedInterval = 5 * time.Minute
 )
+
+// ownConditions are those that agents write, in the order of the wanted status.
+var ownConditions = []string{
+	v1alpha1.ConditionWatchListValid, v1alpha1.ConditionDiscovered, v1alpha1.ConditionPublishing, v1alpha1.ConditionStateStored,
+}
 
 // Options of a Writer.
 type Options struct {
@@ -113,11 +119,11 @@ func (w *Writer) read(ctx context.Context) (*v1alpha1.MeshSyncStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	status := &v1alpha1.MeshSyncStatus{Discovery: meshSync.Status.Discovery, Resources: meshSync.Status.Resources}
+	status := &v1alpha1.MeshSyncStatus{Discovery: meshSync.Status.Discovery, Resources: meshSync.Status.Resources, Publishing: meshSync.Status.Publishing}
 	if status.Discovery == nil {
 		status.Discovery = &v1alpha1.MeshSyncDiscoveryStatus{}
 	}
-	for _, name := range []string{v1alpha1.ConditionWatchListValid, v1alpha1.ConditionDiscovered} {
+	for _, name := range ownConditions {
 		if condition := meta.FindStatusCondition(meshSync.Status.Conditions, name); condition != nil {
 			status.Conditions = append(status.Conditions, *condition)
 		}
@@ -207,7 +213,7 @@ func syncing(status *v1alpha1.MeshSyncStatus) bool {
 func same(a, b *v1alpha1.MeshSyncStatus) bool {
 	discovery := *a.Discovery
 	discovery.Objects, discovery.LastSyncTime = b.Discovery.Objects, b.Discovery.LastSyncTime
-	return discovery == *b.Discovery &&
+	return discovery == *b.Discovery && equality.Semantic.DeepEqual(a.Publishing, b.Publishing) &&
 		slices.EqualFunc(a.Resources, b.Resources, func(x, y v1alpha1.ResourceStatus) bool {
 			x.Objects = y.Objects
 			return x == y

@@ -107,7 +107,7 @@ func requestResync(ctx context.Context, conn *bus.Conn) error {
 	if err := conn.WaitConnected(ctx); err != nil {
 		return nil //nolint:nilerr // told to end before there was a broker
 	}
-	if err := conn.Send(ctx, bus.Message{Subject: wire.SubjectRequest, Body: request}); err != nil && ctx.Err() == nil {
+	if err := conn.Deliver(ctx, bus.Message{Subject: wire.SubjectRequest, Body: request}); err != nil && ctx.Err() == nil {
 		return err
 	}
 	return nil

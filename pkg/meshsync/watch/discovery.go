@@ -11,7 +11,6 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
-	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 	"meshery.io/operator/pkg/meshsync/watch/raw"
 	"meshery.io/operator/pkg/watchlist"
 )
@@ -39,7 +38,7 @@ func watchCRDs(ctx context.Context, client *raw.Client, changed func(kind schema
 	factory, informer := newInformer(newPatient(direct{
 		client:  client,
 		scope:   raw.Scope{Resource: crds, MetadataOnly: true},
-		handler: &definitions{index: newIndex(v1alpha1.DepthInventory), changed: changed},
+		handler: &definitions{index: newIndex(""), changed: changed},
 	}))
 	logger := klog.FromContext(ctx)
 	reported := false // only used by the one goroutine of the reflector

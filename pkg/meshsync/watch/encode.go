@@ -3,9 +3,9 @@ package watch
 import (
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"slices"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -36,24 +36,30 @@ type encoder struct {
 	kind    *walk.Kind
 	essence func(object []byte) []byte // nil: everything counts
 	skip    bool                       // nothing is said of what did not change the message
-	seed    maphash.Seed
-	obvious prometheus.Counter // objects that took the obvious way
-	scratch []byte             // the message that was written last
+	obvious prometheus.Counter         // objects that took the obvious way
+	scratch []byte                     // the message that was written last
 }
 
-func (e Encoding) of(resource schema.GroupVersionResource, s selection, m *metrics, seed maphash.Seed) *encoder {
+func (e Encoding) of(resource schema.GroupVersionResource, s selection, m *metrics) *encoder {
 	made := &encoder{
 		kind: walk.NewKind(resource.GroupVersion().WithKind(s.kind), walk.Options{
 			ClusterID: e.ClusterID, ClearSecrets: e.ClearSecrets, MetadataOnly: s.depth == v1alpha1.DepthInventory,
 		}),
 		skip:    e.SkipUnchanged,
-		seed:    seed,
 		obvious: m.obvious,
 	}
 	if e.Essence != nil {
 		made.essence = e.Essence(resource)
 	}
 	return made
+}
+
+// form says how much of its object a message has. Where it changes, nothing has happened to the object, but there is another message.
+func (e Encoding) form(depth v1alpha1.Depth) string {
+	if e.ClearSecrets {
+		return string(depth) + ",clear"
+	}
+	return string(depth)
 }
 
 var errNoName = errors.New("it has no name")
@@ -99,14 +105,14 @@ func (e *encoder) encode(data []byte, deleted bool) (message []byte, content uin
 func (e *encoder) contentOf(data, message []byte, start int, id walk.Identity) uint64 {
 	if e.essence != nil {
 		if essence := e.essence(data); essence != nil {
-			return maphash.Bytes(e.seed, essence)
+			return xxhash.Sum64(essence)
 		}
 	}
 	if !e.skip {
 		return 0
 	}
-	var hash maphash.Hash
-	hash.SetSeed(e.seed)
+	var hash xxhash.Digest
+	hash.Reset()
 	_, _ = hash.Write(message[:start+id.VersionStart])
 	_, _ = hash.Write(message[start+id.VersionEnd:])
 	return hash.Sum64()
@@ -114,6 +120,9 @@ func (e *encoder) contentOf(data, message []byte, start int, id walk.Identity) u
 
 // keep returns a message that stays, with room for its end. A large one is not copied, unless much of its memory is not used.
 func (e *encoder) keep(message []byte) []byte {
+	if message == nil { // there is no room for it
+		return nil
+	}
 	if cap(message) > scratchKept && len(message) > cap(message)/2 && cap(message)-len(message) >= wire.EndRoom {
 		return message
 	}

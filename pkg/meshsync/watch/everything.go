@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -21,7 +22,7 @@ const (
 
 // Resync offers every object as ADDED, as it is now, and tries until it has or ctx ends.
 func (w *Watcher) Resync(ctx context.Context) error {
-	return w.each(ctx, func(one *watch) error { return one.resync(ctx, nil) })
+	return w.each(ctx, func(one *watch) error { return one.relist(ctx, everything) })
 }
 
 // Objects calls visit with every object as it is now, in its wire form, and tries until it has, visit fails, or ctx ends: some may come
@@ -47,7 +48,7 @@ func (w *Watcher) Objects(ctx context.Context, visit func(object []byte) error) 
 			case journal != nil:
 				return one.catchUp(ctx, journal)
 			case ended[one.resource]: // it goes on with what another has begun
-				return one.resync(ctx, nil)
+				return one.relist(ctx, everything)
 			}
 			return nil
 		})
@@ -56,6 +57,9 @@ func (w *Watcher) Objects(ctx context.Context, visit func(object []byte) error) 
 	defer cancel(nil)
 	err = w.each(ctx, func(one *watch) error {
 		return one.list(ctx, func(data []byte) error {
+			if one.isOurs(data) {
+				return nil
+			}
 			object, err := one.encoder.object(data)
 			if err != nil {
 				one.unreadable("", err)
@@ -69,6 +73,15 @@ func (w *Watcher) Objects(ctx context.Context, visit func(object []byte) error) 
 		})
 	})
 	return catchUp, err
+}
+
+// isOurs reports whether it is an object of which nothing is said.
+func (w *watch) isOurs(data []byte) bool {
+	if len(w.ours) == 0 {
+		return false
+	}
+	object, err := w.encoder.identify(data)
+	return err == nil && slices.Contains(w.ours, object.Key)
 }
 
 // shown notes that somebody is sent an object of which the watch does not know: should it be gone when the watch gets there, nobody else
@@ -129,29 +142,30 @@ func (w *Watcher) Decoded(ctx context.Context) ([]Object, error) {
 	return objects, err
 }
 
-// each calls do for every watch, and again after growing pauses for those where it fails. What may not be read, and what is not watched
-// any more by then, is left out.
+// each calls do for every watch, and again after growing pauses for those where it fails, or for the one that took the place of one. What
+// may not be read, and what is not watched any more by then, is left out.
 func (w *Watcher) each(ctx context.Context, do func(*watch) error) error {
-	todo := w.set.all()
 	pauses := wait.Backoff{Duration: retryFirst, Factor: 2, Jitter: 0.1, Steps: 10, Cap: retryLast}
+	done := map[*watch]bool{}
 	for {
-		var failed []*watch
+		var failed int
 		var failure error
-		for _, one := range todo {
-			if !w.set.runs(one) || one.isDenied() {
+		for _, one := range w.set.all() {
+			if done[one] || !w.set.runs(one) || one.isDenied() {
 				continue
 			}
-			if err := do(one); err != nil && !isRefused(err) {
-				failed, failure = append(failed, one), err
+			if err := do(one); err == nil || isRefused(err) {
+				done[one] = true
+			} else {
+				failed, failure = failed+1, err
 			}
 		}
-		if len(failed) == 0 {
+		if failed == 0 {
 			return nil
 		}
-		klog.FromContext(ctx).Info("Kinds cannot be listed, will retry", "kinds", len(failed), "reason", failure.Error())
+		klog.FromContext(ctx).Info("Kinds cannot be listed, will retry", "kinds", failed, "reason", failure.Error())
 		select {
 		case <-time.After(pauses.Step()):
-			todo = failed
 		case <-ctx.Done():
 			return failure
 		}

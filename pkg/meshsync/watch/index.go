@@ -4,7 +4,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
-	"meshery.io/operator/pkg/apis/meshery/v1alpha1"
 	"meshery.io/operator/pkg/meshsync/watch/raw"
 	"meshery.io/operator/pkg/meshsync/wire"
 )
@@ -12,7 +11,7 @@ import (
 // index is what was offered of one scope, and not as deleted: names and versions only. It decides what comes of what is seen. It has
 // no lock.
 type index struct {
-	depth v1alpha1.Depth
+	form  string                 // of the messages
 	known map[string]*raw.Object // by their keys
 	// inherited is of those that an earlier watch has offered, until it is known whether they are there.
 	inherited map[string]origin
@@ -25,12 +24,12 @@ type index struct {
 
 // origin is what there is to know of an earlier watch of the same kind.
 type origin struct {
-	depth  v1alpha1.Depth
+	form   string
 	reason wire.Reason // to withdraw for what is not found; empty if it must have been deleted then
 }
 
-func newIndex(depth v1alpha1.Depth) *index {
-	return &index{depth: depth, known: map[string]*raw.Object{}, inherited: map[string]origin{}}
+func newIndex(form string) *index {
+	return &index{form: form, known: map[string]*raw.Object{}, inherited: map[string]origin{}}
 }
 
 // meaning is what comes of a state that is seen.
@@ -52,7 +51,7 @@ func (x *index) meaningOf(before, now *raw.Object) meaning {
 	from, inherited := x.inherited[now.Key]
 	switch {
 	case before.ResourceVersion == now.ResourceVersion && before.UID == now.UID && now.ResourceVersion != "":
-		if inherited && from.depth != x.depth {
+		if inherited && from.form != x.form {
 			return added // nothing has happened to it, but now there is more of it to tell, or less
 		}
 		return nothing
@@ -60,7 +59,7 @@ func (x *index) meaningOf(before, now *raw.Object) meaning {
 		return outdated
 	case before.UID != now.UID:
 		return replaced
-	case inherited && from.depth != x.depth:
+	case inherited && from.form != x.form:
 		return added
 	default:
 		return modified
@@ -150,7 +149,7 @@ func (x *index) leaves(key string) origin {
 	if from, ok := x.inherited[key]; ok {
 		return from
 	}
-	return origin{depth: x.depth}
+	return origin{form: x.form}
 }
 
 func (x *index) reach(resourceVersion string) {

@@ -32,7 +32,7 @@ func knows(x *index) []string {
 func TestWhatAStateMeans(t *testing.T) {
 	tests := map[string]struct {
 		before    string // nothing was offered if it is empty
-		inherited v1alpha1.Depth
+		inherited string
 		rewound   bool
 		now       string
 		want      meaning
@@ -52,23 +52,23 @@ func TestWhatAStateMeans(t *testing.T) {
 		"another object, and versions that are no numbers":        {before: "x a zz", now: "x b aa", want: replaced},
 		"a version that is larger than any number of a machine":   {before: "x a 99999999999999999999998", now: "x a 99999999999999999999999", want: modified},
 		"a version that is smaller than one that large":           {before: "x a 99999999999999999999999", now: "x a 99999999999999999999998", want: outdated},
-		"inherited, the same":                                     {before: "x a 2", inherited: v1alpha1.DepthFull, now: "x a 2", want: nothing},
-		"inherited, newer":                                        {before: "x a 2", inherited: v1alpha1.DepthFull, now: "x a 3", want: modified},
-		"inherited, another object":                               {before: "x a 2", inherited: v1alpha1.DepthFull, now: "x b 3", want: replaced},
-		"inherited from another depth, the same":                  {before: "x a 2", inherited: v1alpha1.DepthInventory, now: "x a 2", want: added},
-		"inherited from another depth, newer":                     {before: "x a 2", inherited: v1alpha1.DepthInventory, now: "x a 3", want: added},
-		"inherited from another depth, older":                     {before: "x a 3", inherited: v1alpha1.DepthInventory, now: "x a 2", want: outdated},
-		"inherited from another depth, another object":            {before: "x a 2", inherited: v1alpha1.DepthInventory, now: "x b 3", want: replaced},
-		"inherited from another depth, older, and a list is true": {before: "x a 3", inherited: v1alpha1.DepthInventory, rewound: true, now: "x a 2", want: added},
+		"inherited, the same":                                     {before: "x a 2", inherited: string(v1alpha1.DepthFull), now: "x a 2", want: nothing},
+		"inherited, newer":                                        {before: "x a 2", inherited: string(v1alpha1.DepthFull), now: "x a 3", want: modified},
+		"inherited, another object":                               {before: "x a 2", inherited: string(v1alpha1.DepthFull), now: "x b 3", want: replaced},
+		"inherited from another depth, the same":                  {before: "x a 2", inherited: string(v1alpha1.DepthInventory), now: "x a 2", want: added},
+		"inherited from another depth, newer":                     {before: "x a 2", inherited: string(v1alpha1.DepthInventory), now: "x a 3", want: added},
+		"inherited from another depth, older":                     {before: "x a 3", inherited: string(v1alpha1.DepthInventory), now: "x a 2", want: outdated},
+		"inherited from another depth, another object":            {before: "x a 2", inherited: string(v1alpha1.DepthInventory), now: "x b 3", want: replaced},
+		"inherited from another depth, older, and a list is true": {before: "x a 3", inherited: string(v1alpha1.DepthInventory), rewound: true, now: "x a 2", want: added},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			x := newIndex(v1alpha1.DepthFull)
+			x := newIndex(string(v1alpha1.DepthFull))
 			var before *raw.Object
 			switch {
 			case test.inherited != "":
 				before = state(test.before)
-				x.inherit(before, origin{depth: test.inherited})
+				x.inherit(before, origin{form: test.inherited})
 			case test.before != "":
 				before = state(test.before)
 				x.put(before)
@@ -98,7 +98,7 @@ func TestWhatIsDropped(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			x := newIndex(v1alpha1.DepthFull)
+			x := newIndex(string(v1alpha1.DepthFull))
 			x.inherit(state(test.before), origin{reason: wire.WatchListChanged})
 			before := x.drop(state(test.gone))
 			if (before != nil) != test.want || (len(x.known) == 0) != test.want || (len(x.inherited) == 0) != test.want {
@@ -160,7 +160,7 @@ func TestWhatIsMissingFromAList(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			x := newIndex(v1alpha1.DepthFull)
+			x := newIndex(string(v1alpha1.DepthFull))
 			x.begin()
 			for _, before := range test.before {
 				x.put(state(before))
@@ -190,7 +190,7 @@ func TestWhatIsMissingFromAList(t *testing.T) {
 
 // TestAnOlderListIsTrueTheSecondTime is about an API server that was restored from a backup.
 func TestAnOlderListIsTrueTheSecondTime(t *testing.T) {
-	x := newIndex(v1alpha1.DepthFull)
+	x := newIndex(string(v1alpha1.DepthFull))
 	for _, known := range []string{"same a 3", "back a 7", "gone a 8"} {
 		x.put(state(known))
 	}
@@ -225,7 +225,7 @@ func TestAnOlderListIsTrueTheSecondTime(t *testing.T) {
 
 // TestAnIncompleteListSettlesNothing: what it lacks may be there, so that what it means is still open.
 func TestAnIncompleteListSettlesNothing(t *testing.T) {
-	x := newIndex(v1alpha1.DepthFull)
+	x := newIndex(string(v1alpha1.DepthFull))
 	x.inherit(state("seen a 1"), origin{reason: wire.WatchListChanged})
 	x.inherit(state("unseen a 1"), origin{reason: wire.WatchListChanged})
 	x.begin()
@@ -246,15 +246,15 @@ func TestAnIncompleteListSettlesNothing(t *testing.T) {
 }
 
 func TestWhatIsLeftToTheNextWatch(t *testing.T) {
-	x := newIndex(v1alpha1.DepthFull)
-	inherited := origin{depth: v1alpha1.DepthInventory, reason: wire.WatchListChanged}
+	x := newIndex(string(v1alpha1.DepthFull))
+	inherited := origin{form: string(v1alpha1.DepthInventory), reason: wire.WatchListChanged}
 	x.inherit(state("unseen a 1"), inherited)
 	x.inherit(state("seen a 1"), inherited)
 	x.mark("demo/seen")
 	if got := x.leaves("demo/unseen"); got != inherited {
 		t.Errorf("what was not seen comes from %v", got)
 	}
-	if got := x.leaves("demo/seen"); got != (origin{depth: v1alpha1.DepthFull}) {
+	if got := x.leaves("demo/seen"); got != (origin{form: string(v1alpha1.DepthFull)}) {
 		t.Errorf("what was seen comes from %v", got)
 	}
 }

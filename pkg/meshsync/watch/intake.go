@@ -3,6 +3,7 @@ package watch
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	apiwatch "k8s.io/apimachinery/pkg/watch"
@@ -19,6 +20,7 @@ func (w *watch) Begin() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.index.begin()
+	w.listing = true
 }
 
 var errUnknownEvent = errors.New("it is not known what happened to it")
@@ -26,7 +28,7 @@ var errUnknownEvent = errors.New("it is not known what happened to it")
 // Take takes an object.
 func (w *watch) Take(kind apiwatch.EventType, data []byte) (taken *raw.Object) {
 	at := time.Now()
-	w.sink.MakeWay()
+	room := w.sink.MakeWay()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	defer func() {
@@ -41,10 +43,12 @@ func (w *watch) Take(kind apiwatch.EventType, data []byte) (taken *raw.Object) {
 	now, err := w.encoder.identify(data)
 	switch {
 	case err != nil:
+	case slices.Contains(w.ours, now.Key):
+		return now
 	case kind == apiwatch.Added, kind == apiwatch.Modified:
-		return w.takeState(now, data, at)
+		return w.takeState(now, data, room, at)
 	case kind == apiwatch.Deleted:
-		w.takeDeleted(now, data, at)
+		w.takeDeleted(now, data, room, at)
 		return now
 	default:
 		err = errUnknownEvent
@@ -55,7 +59,7 @@ func (w *watch) Take(kind apiwatch.EventType, data []byte) (taken *raw.Object) {
 }
 
 // takeState returns what the informer is to keep.
-func (w *watch) takeState(now *raw.Object, data []byte, at time.Time) *raw.Object {
+func (w *watch) takeState(now *raw.Object, data []byte, room bool, at time.Time) *raw.Object {
 	before := w.index.known[now.Key]
 	meaning := w.index.meaningOf(before, now)
 	switch meaning {
@@ -66,7 +70,7 @@ func (w *watch) takeState(now *raw.Object, data []byte, at time.Time) *raw.Objec
 		w.index.mark(now.Key)
 		return now // as old as it is: where the informer is in the stream must not run ahead
 	}
-	message, content, err := w.encoder.encode(data, false)
+	message, content, err := w.encode(data, room)
 	if err != nil { // it is there, but nobody can be told what it is like
 		w.unreadable(now.Key, err)
 		switch {
@@ -91,7 +95,15 @@ func (w *watch) takeState(now *raw.Object, data []byte, at time.Time) *raw.Objec
 	return now
 }
 
-func (w *watch) takeDeleted(gone *raw.Object, data []byte, at time.Time) {
+// encode writes no message while there is no room for it.
+func (w *watch) encode(data []byte, room bool) (message []byte, content uint64, err error) {
+	if !room {
+		return nil, 0, nil
+	}
+	return w.encoder.encode(data, false)
+}
+
+func (w *watch) takeDeleted(gone *raw.Object, data []byte, room bool, at time.Time) {
 	switch before := w.index.drop(gone); {
 	case before == nil:
 		return // nobody has heard of it
@@ -99,9 +111,14 @@ func (w *watch) takeDeleted(gone *raw.Object, data []byte, at time.Time) {
 		w.offerGone(before, "", at)
 		return
 	}
+	if !room {
+		w.offerGone(gone, "", at)
+		return
+	}
 	message, _, err := w.encoder.encode(data, true)
 	if err != nil {
-		message = w.encoder.gone(gone)
+		w.offerGone(gone, "", at)
+		return
 	}
 	w.offer(wire.Deleted, gone, message, at)
 }
@@ -118,6 +135,7 @@ func (w *watch) End(resourceVersion string) error {
 		w.logger.Info("List is not believed, asking for the newest state", "reason", err.Error())
 		return err
 	}
+	w.listing = false
 	for journal := range w.journals {
 		journal.relisted = true
 	}
@@ -135,7 +153,7 @@ func (w *watch) End(resourceVersion string) error {
 func (w *watch) offer(event wire.Event, object *raw.Object, message []byte, at time.Time) {
 	w.note(event, object)
 	if w.wants(event) {
-		w.send(wire.Change{Event: event, Message: w.encoder.keep(message), Seen: at}, object)
+		w.send(wire.Change{Event: event, Message: w.encoder.keep(message), Seen: at, Bulk: w.listing}, object)
 	}
 }
 
@@ -145,7 +163,7 @@ func (w *watch) offerGone(object *raw.Object, reason wire.Reason, at time.Time) 
 		w.note(wire.Deleted, object)
 	}
 	if w.wants(wire.Deleted) && (reason == "" || !w.keep.Load()) {
-		w.send(wire.Change{Event: wire.Deleted, Reason: reason, Message: w.encoder.gone(object), Seen: at}, object)
+		w.send(wire.Change{Event: wire.Deleted, Reason: reason, Seen: at}, object)
 	}
 }
 
@@ -156,8 +174,17 @@ func (w *watch) withdraw(object *raw.Object, reason wire.Reason) {
 	w.offerGone(object, reason, time.Now())
 }
 
+// send completes a change, and passes it on. A DELETED needs no message.
 func (w *watch) send(change wire.Change, object *raw.Object) {
-	change.Namespace, change.Name, change.UID = object.Namespace(), object.Name(), object.UID
+	if change.Event == wire.Deleted {
+		change.Gone = w.encoder.gone(object)
+		if change.Message == nil {
+			change.Message = change.Gone
+		}
+	}
+	change.Namespace, change.Name = object.Namespace(), object.Name()
+	change.UID, change.ResourceVersion, change.Content = object.UID, object.ResourceVersion, object.Content
+	change.Kind, change.Form = w.kind, w.index.form
 	w.sink.Offer(w.resource, change)
 }
 

@@ -3,7 +3,6 @@ package watch
 import (
 	"encoding/json"
 	"fmt"
-	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
@@ -26,7 +25,7 @@ type recorder struct {
 	offered []string
 }
 
-func (r *recorder) MakeWay() {}
+func (r *recorder) MakeWay() bool { return true }
 
 func (r *recorder) Offer(_ schema.GroupVersionResource, change wire.Change) {
 	r.mu.Lock()
@@ -74,7 +73,7 @@ func readChange(change wire.Change) said {
 // newTestSet makes a set that reads from a server; without one it must not ask for anything.
 func newTestSet(client *raw.Client, sink Sink) *set {
 	return &set{running: map[scope]*watch{}, shared: shared{
-		client: client, sink: sink, seed: maphash.MakeSeed(), metrics: newMetrics(prometheus.NewRegistry()), forbidden: func() {},
+		client: client, sink: sink, metrics: newMetrics(prometheus.NewRegistry()), forbidden: func() {},
 		encoding: Encoding{Essence: func(schema.GroupVersionResource) func(object []byte) []byte {
 			return func(object []byte) []byte {
 				if strings.Contains(string(object), `"name":"own"`) {
@@ -295,6 +294,6 @@ func TestLargeObjectsLeaveNothing(t *testing.T) {
 
 type sinkFunc func(change wire.Change)
 
-func (f sinkFunc) MakeWay() {}
+func (f sinkFunc) MakeWay() bool { return true }
 
 func (f sinkFunc) Offer(_ schema.GroupVersionResource, change wire.Change) { f(change) }

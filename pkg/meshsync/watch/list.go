@@ -22,9 +22,10 @@ import (
 
 // Given is a watch-list as somebody gave it.
 type Given struct {
-	List       *watchlist.List // nil: it cannot be read, and the one before stays in force
-	Generation int64           // of the MeshSync; 0 without one
-	Err        error           // why what was asked for last cannot be read. There may be an older List all the same
+	List       *watchlist.List   // nil: it cannot be read, and the one before stays in force
+	Generation int64             // of the MeshSync; 0 without one
+	Delivery   *meshery.Delivery // what stands beside it of how to publish; nil: it cannot be read, and what was said before holds
+	Err        error             // why what was asked for last cannot be read. There may be an older List all the same
 }
 
 // Source delivers the watch-list until ctx ends: once soon, and whenever it has changed.
@@ -127,6 +128,11 @@ func readConfigMap(configMap *corev1.ConfigMap) Given {
 	given.Generation, _ = strconv.ParseInt(configMap.Annotations[meshery.AnnotationGeneration], 10, 64)
 	if text := configMap.Annotations[meshery.AnnotationWatchListError]; text != "" {
 		given.Err = errors.New(text)
+	}
+	if delivery, err := meshery.ParseDelivery(configMap.Data[meshery.DeliveryKey]); err != nil {
+		given.Err = err
+	} else {
+		given.Delivery = &delivery
 	}
 	list, err := watchlist.Parse(configMap.Data)
 	if err != nil {

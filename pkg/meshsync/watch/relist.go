@@ -2,8 +2,8 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -78,50 +78,73 @@ func (v visitor) Take(_ apiwatch.EventType, object []byte) *raw.Object {
 
 func (visitor) End(string) error { return nil }
 
-// resync offers everything that is there as ADDED or, if only is not nil, those of it; then, what else had their names is said to be gone.
-func (w *watch) resync(ctx context.Context, only map[string][]*raw.Object) error {
-	meanwhile := w.open()
-	defer w.close(meanwhile)
-	return w.list(ctx, func(data []byte) error {
-		w.takeAgain(data, only, meanwhile)
-		return nil
-	})
+// again is how an object is offered once more.
+type again struct {
+	event    wire.Event
+	gone     []*raw.Object // what else had its name: that is said to be gone first
+	coreOnly bool
+	owed     bool // it was offered before without its message, as an event that is wanted
 }
 
+// everything offers every object as ADDED.
+func everything(string) (again, bool) { return again{event: wire.Added}, true }
+
+// theseOf offers the objects with these keys.
+func theseOf(keys map[string]again) func(key string) (again, bool) {
+	return func(key string) (again, bool) {
+		how, ok := keys[key]
+		return how, ok
+	}
+}
+
+// relist offers once more what is there of the objects that are wanted.
+func (w *watch) relist(ctx context.Context, wanted func(key string) (again, bool)) error {
+	meanwhile := w.open()
+	defer w.close(meanwhile)
+	return w.list(ctx, func(data []byte) error { return w.takeAgain(data, wanted, meanwhile) })
+}
+
+// errStopped is returned for a watch that has ended. Another may go on with what it has begun.
+var errStopped = errors.New("it is not watched any more, or by another watch")
+
 // takeAgain offers an object of a list that is not the informer's.
-func (w *watch) takeAgain(data []byte, only map[string][]*raw.Object, meanwhile *journal) {
+func (w *watch) takeAgain(data []byte, wanted func(key string) (again, bool), meanwhile *journal) error {
 	at := time.Now()
-	w.sink.MakeWay()
+	room := w.sink.MakeWay()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.stopped {
-		return
+		return errStopped
 	}
 	now, err := w.encoder.identify(data)
 	if err != nil {
 		w.unreadable("", err)
-		return
+		return nil
 	}
-	others, wanted := only[now.Key]
-	if only != nil && !wanted || w.knowsBetter(now, meanwhile) {
-		return
+	how, ok := wanted(now.Key)
+	if !ok || slices.Contains(w.ours, now.Key) || w.knowsBetter(now, meanwhile) {
+		return nil
 	}
-	message, content, err := w.encoder.encode(data, false)
+	message, content, err := w.encode(data, room)
 	if err != nil {
 		w.unreadable(now.Key, err)
-		return
+		return nil
 	}
 	if before := w.index.known[now.Key]; before != nil && before.UID != now.UID {
-		others = append(slices.Clone(others), before)
+		how.gone = append(slices.Clone(how.gone), before)
 	}
-	for _, other := range others {
+	for _, other := range how.gone {
 		if other.UID != now.UID {
-			w.offerGone(other, "", at)
+			w.offerEarlier(other, at)
 		}
 	}
 	now.Content = content
 	w.index.note(now)
-	w.offer(wire.Added, now, message, at)
+	w.note(how.event, now)
+	if how.owed || w.wants(how.event) {
+		w.send(wire.Change{Event: how.event, Message: w.encoder.keep(message), Seen: at, Bulk: true, CoreOnly: how.coreOnly}, now)
+	}
+	return nil
 }
 
 // knowsBetter reports whether what a list says is old: what was offered since is newer, or will be offered. What is not known although
@@ -139,18 +162,19 @@ func (w *watch) knowsBetter(now *raw.Object, since *journal) bool {
 // after their newer state.
 func (w *watch) catchUp(ctx context.Context, meanwhile *journal) error {
 	w.mu.Lock()
-	again := w.takenBack(meanwhile)
+	taken := w.takenBack(meanwhile)
 	w.mu.Unlock()
-	if len(again) == 0 {
+	if len(taken) == 0 {
 		return nil
 	}
-	return w.resync(ctx, again)
+	return w.relist(ctx, theseOf(taken))
 }
 
 // takenBack says of what a journal holds that it is gone, if it is, and returns all that it holds. The lock is held.
-func (w *watch) takenBack(meanwhile *journal) map[string][]*raw.Object {
-	again := maps.Clone(meanwhile.changed)
-	for key, objects := range again {
+func (w *watch) takenBack(meanwhile *journal) map[string]again {
+	taken := make(map[string]again, len(meanwhile.changed))
+	for key, objects := range meanwhile.changed {
+		taken[key] = again{event: wire.Added, gone: objects}
 		if w.index.known[key] != nil || w.stopped {
 			continue
 		}
@@ -158,7 +182,7 @@ func (w *watch) takenBack(meanwhile *journal) map[string][]*raw.Object {
 			w.offerGone(object, "", time.Now())
 		}
 	}
-	return again
+	return taken
 }
 
 // confirm says that an object is gone if it is not known.

@@ -352,7 +352,7 @@ func TestAListThatIsNotTheInformersProvesNothing(t *testing.T) {
 		w.lists("1", "x a 1")
 		resync := w.open()
 		w.Begin()
-		w.takeAgain(object("x a 1"), nil, resync)
+		w.takeAgain(object("x a 1"), everything, resync)
 		sink.take()
 		if err := w.End("3"); err != nil {
 			t.Fatal(err)
@@ -365,7 +365,7 @@ func TestAListThatIsNotTheInformersProvesNothing(t *testing.T) {
 		w, sink := newTestWatch(watchlist.Target{Events: watchlist.AllEvents})
 		w.lists("1")
 		w.Begin()
-		w.takeAgain(object("x a 5"), nil, w.open())
+		w.takeAgain(object("x a 5"), everything, w.open())
 		if err := w.End("4"); err != nil {
 			t.Errorf("the informer's list is not believed: %v", err)
 		}

@@ -2,7 +2,6 @@ package watch
 
 import (
 	"context"
-	"hash/maphash"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,8 +27,9 @@ const firstListPatience = 15 * time.Second
 type Sink interface {
 	// Offer takes a change. It must not wait.
 	Offer(resource schema.GroupVersionResource, change wire.Change)
-	// MakeWay may wait for a moment, when more was offered than the sink can pass on.
-	MakeWay()
+	// MakeWay may wait for a moment, when more was offered than the sink can pass on. It returns false when there is no room for
+	// messages: then changes are to be offered without, and will be asked for.
+	MakeWay() (room bool)
 }
 
 // shared is what all watches have in common.
@@ -37,11 +37,11 @@ type shared struct {
 	client    *raw.Client
 	sink      Sink
 	encoding  Encoding
-	seed      maphash.Seed
 	forbidden func() // called when the API server does not let a watch list or watch
 	metrics   *metrics
 	gate      gate
-	keep      atomic.Bool // nothing is said of objects that are not watched any more
+	ours      map[schema.GroupResource][]string // keys of objects of which nothing is said
+	keep      atomic.Bool                       // nothing is said of objects that are not watched any more
 }
 
 // scope is what one watch covers: a kind, in one namespace or, if that is empty, everywhere.
@@ -106,7 +106,9 @@ type watch struct {
 	index    *index
 	journals map[*journal]struct{} // those that are open
 	encoder  *encoder
-	stopped  bool // nothing is taken any more
+	ours     []string // keys
+	listing  bool     // all that is there is being taken
+	stopped  bool     // nothing is taken any more
 
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -126,12 +128,13 @@ func newWatch(logger klog.Logger, s *shared, of scope, target watchlist.Target) 
 		selection: selectionOf(target),
 		tier:      target.Tier,
 		synced:    make(chan struct{}),
-		index:     newIndex(target.Depth),
+		index:     newIndex(s.encoding.form(target.Depth)),
 		journals:  map[*journal]struct{}{},
 		cancel:    func() {},
 		done:      make(chan struct{}),
 	}
-	w.encoder = s.encoding.of(of.resource, w.selection, s.metrics, s.seed)
+	w.encoder = s.encoding.of(of.resource, w.selection, s.metrics)
+	w.ours = s.ours[of.resource.GroupResource()]
 	w.setEvents(target.Events)
 	w.factory, w.informer = newInformer(newPatient(observed{fresh{w.requests(w), w.newest}, w.health}))
 	_ = w.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { w.reported(err) })

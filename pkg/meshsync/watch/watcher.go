@@ -3,7 +3,6 @@ package watch
 import (
 	"context"
 	"errors"
-	"hash/maphash"
 	"sync"
 	"time"
 
@@ -37,7 +36,9 @@ type Options struct {
 	List      Source
 	Sink      Sink
 	Encoding  Encoding
-	Metrics   prometheus.Registerer
+	// Ours are the keys, namespace/name, of objects that the agent writes itself. Nothing is said of them, to nobody.
+	Ours    map[schema.GroupResource][]string
+	Metrics prometheus.Registerer
 }
 
 // Watcher keeps the watches running that the watch-list wants.
@@ -59,6 +60,7 @@ type Watcher struct {
 	lookErr       error                // why they could not be, or not the last time
 	errSince      time.Time            // when that began
 	absence       absence              // of kinds that were served
+	held          Holding              // by the broker, of kinds of which it is not known yet whether they are watched
 
 	// The rest is the loop's.
 	served      watchlist.Served
@@ -80,7 +82,7 @@ func New(o Options) *Watcher {
 		absence: absence{deleted: map[schema.GroupResource]bool{}},
 	}
 	w.set = &set{running: map[scope]*watch{}, shared: shared{
-		client: o.Client, sink: o.Sink, encoding: o.Encoding, seed: maphash.MakeSeed(), forbidden: w.signal, metrics: w.metrics,
+		client: o.Client, sink: o.Sink, encoding: o.Encoding, ours: o.Ours, forbidden: w.signal, metrics: w.metrics,
 	}}
 	o.Metrics.MustRegister(gauges{w.set})
 	return w
@@ -180,6 +182,7 @@ func (w *Watcher) look(ctx context.Context) time.Duration {
 	resolution := list.Resolve(w.served)
 	refused := w.access.review(ctx, w.set.doubtful(resolution.Targets))
 	w.set.keep.Store(list.OnRemoval() == v1alpha1.OnRemovalKeep)
+	w.placeHeld(ctx)
 	w.set.apply(ctx, wish{targets: resolution.Targets, refused: refused, served: servedResources(w.served)})
 	w.metrics.missing.Set(float64(len(resolution.Missing)))
 	if w.report(ctx, resolution, refused) {

@@ -8,9 +8,25 @@ type Change struct {
 	Reason Reason // why it is DELETED although it may be there; empty otherwise
 
 	Namespace, Name, UID string // of the object
+	ResourceVersion      string // of the state that the message is about
+	Kind                 string
 
-	// Message lacks its end, which AppendEnd writes: what happened to the object may change while it waits.
+	// Message lacks its end, which AppendEnd writes: what happened to the object may change while it waits. Without a message the
+	// object has to be read again before anything can be said of it.
 	Message []byte
+	// Gone is a message of a DELETED that says no more than which object it was. It lacks its end, too.
+	Gone []byte
+	// Form is how much of the object the message has, and Content a hash of what counts in it; 0 if there is none.
+	Form    string
+	Content uint64
+
+	// Earlier is set on a DELETED of an object that had the name before the one that was offered last.
+	Earlier bool
+	// CoreOnly is set if it is said once more to those who listen, who may have missed it: the state stream has it.
+	CoreOnly bool
+
+	// Bulk is set if it comes of a list: nothing has just happened.
+	Bulk bool
 	// Seen is when it was read.
 	Seen time.Time
 }

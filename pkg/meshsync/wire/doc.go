@@ -6,6 +6,8 @@
 //	subjects.go   where messages go and where requests come from
 //	envelope.go   the four members around every message, and requests
 //	change.go     what happened to an object, and what stands before and after it in a message
+//	state.go      what a state stream keeps of an object besides its message, and under which subject
+//	trim.go       what is left out of a message that is too large for the broker
 //	encode.go     decoded object -> wire form
 //	object.go     the members of an object on the wire
 //	service.go    where a Service can be reached
@@ -13,5 +15,5 @@
 //
 // Guarantees: pure, no Kubernetes client and no NATS; the object passed in is never changed; the same object always gives the
 // same bytes; values of a Secret leave only when the encoder was told so; an object that cannot be encoded is an error, never
-// a message with a part missing. The bytes are fixed by the golden files in testdata.
+// a message with a part missing; where one is for want of room, the message says so. The bytes are fixed by the golden files in testdata.
 package wire

@@ -14,5 +14,5 @@ const (
 // ClientName is the agent's name at the broker. Meshery Server looks for it among the broker's connections.
 const ClientName = "meshsync"
 
-// HeaderReason is a NATS header of a DELETED that is not about a deletion: a Reason. No other message has headers.
+// HeaderReason is a NATS header of a DELETED that is not about a deletion: a Reason.
 const HeaderReason = "Meshery-Reason"

@@ -40,6 +40,14 @@ func NewObject(namespace, name, uid, resourceVersion []byte) *Object {
 	return &Object{Key: all[:key], UID: all[key : key+len(uid)], ResourceVersion: all[key+len(uid):]}
 }
 
+// Key of an object.
+func Key(namespace, name string) string {
+	if namespace == "" {
+		return name
+	}
+	return namespace + "/" + name
+}
+
 // Namespace of the object; empty if it has none.
 func (o *Object) Namespace() string { return o.Key[:max(strings.IndexByte(o.Key, '/'), 0)] }
 
