@@ -35,12 +35,16 @@ help: ## Show this list
 ##@ Long tests
 
 .PHONY: faults
-faults: ## Try every fault of the API server, its clients and deletions ROUNDS times (10; FAULTS_SEED repeats a run)
-	FAULTS_ROUNDS=$(or $(ROUNDS),10) go test -count=1 -timeout 2h -v ./test/faults ./test/watchfaults
+faults: export FAULTS_ROUNDS := $(or $(ROUNDS),10)
+faults: export FAULTS_SEED := $(or $(SEED),$(FAULTS_SEED))
+faults: ## Try every fault of the API server, its clients, the broker, the network and deletions ROUNDS times (10; SEED repeats a run)
+	go test -count=1 -timeout 2h -v ./test/faults ./test/watchfaults
+	go test -count=1 -timeout 8h -v -run '^TestFault' ./test/delivery
 
 .PHONY: soak
-soak: ## Chaos on a real node for DURATION (10m; CHAOS_SEED repeats a run); needs Linux and root
-	CHAOS_DURATION=$(or $(DURATION),10m) go test -count=1 -timeout 2h -v -run TestSoak ./test/e2e
+soak: ## The agent under load, then chaos on a real node, each for DURATION (10m; CHAOS_SEED repeats a run); needs Linux and root
+	SOAK=$(or $(DURATION),10m) go test -count=1 -timeout 24h -v -run '^TestSoak$$' ./test/delivery
+	CHAOS_DURATION=$(or $(DURATION),10m) go test -count=1 -timeout 24h -v -run TestSoak ./test/e2e
 
 ##@ Code
 
